@@ -1,0 +1,1 @@
+"""One hospital: data set, augmentation, adversarial training, egress."""

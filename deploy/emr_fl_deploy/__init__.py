@@ -1,0 +1,1 @@
+"""Putting emr-fl into operation: commands, simulation, the sample federation."""
