@@ -1,0 +1,190 @@
+"""Read settings: command line > environment > file > default; report every problem at once."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+import tomli_w
+from pydantic import BaseModel, ValidationError
+
+from emr_fl_shared.config.settings import Settings, SiteSettings
+from emr_fl_shared.errors import EmrFlError, SettingsError, StorageError, UsageError
+from emr_fl_shared.messages import tr
+
+ENVIRONMENT_PREFIX = "EMR_FL_SET__"
+"""`EMR_FL_SET__TRAINING__EPOCHS=2` sets `training.epochs`; the double underscore stands for the dot."""
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The contents of a TOML file. Raises `SettingsError` that names the file and the line."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise SettingsError(
+            tr("no such settings file", "没有这个设置文件"),
+            where=str(path),
+            do=tr("check the path", "请检查路径"),
+        ) from None
+    except OSError as error:
+        raise SettingsError(
+            tr("the settings file can't be read", "设置文件无法读取"),
+            where=str(path),
+            got=error.strerror or "",
+        ) from None
+    try:
+        return tomllib.loads(raw.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise SettingsError(
+            tr("the settings file is not UTF-8 text", "设置文件不是 UTF-8 文本"), where=str(path)
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(
+            tr("the settings file is not valid TOML", "设置文件不是合法的 TOML"),
+            where=str(path),
+            got=str(error),
+        ) from None
+
+
+def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
+    """`["a.b=1", "c=x"]` → `{"a": {"b": 1}, "c": "x"}`; a value that is no TOML value is taken as text."""
+    tree: dict[str, Any] = {}
+    for assignment in assignments:
+        key, separator, value = assignment.partition("=")
+        path = [part.strip() for part in key.split(".")]
+        if not separator or not all(path):
+            raise UsageError(
+                tr("not an assignment", "不是赋值"),
+                where="--set",
+                got=assignment,
+                expected="section.key=value",
+            )
+        _merge_at(tree, path, _toml_value(value.strip()))
+    return tree
+
+
+def environment_assignments(environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Settings given by environment variables that begin with `EMR_FL_SET__`."""
+    tree: dict[str, Any] = {}
+    for name, value in sorted((environment if environment is not None else os.environ).items()):
+        if name.startswith(ENVIRONMENT_PREFIX):
+            path = [part.lower() for part in name[len(ENVIRONMENT_PREFIX) :].split("__") if part]
+            if path:
+                _merge_at(tree, path, _toml_value(value))
+    return tree
+
+
+def load_settings(
+    path: Path | None,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Settings from a file (or the defaults), the environment and `overrides`, strongest last."""
+    tree: dict[str, Any] = read_toml(path) if path else {}
+    _merge(tree, environment_assignments(environment))
+    _merge(tree, overrides or {})
+    return settings_from(tree, where=str(path) if path else "")
+
+
+def settings_from(tree: Mapping[str, Any], *, where: str = "") -> Settings:
+    """Validate plain data. Raises one `SettingsError` that lists every problem with its dotted place."""
+    try:
+        return Settings.model_validate(dict(tree))
+    except ValidationError as error:
+        raise SettingsError([_problem(item, where, Settings) for item in error.errors()]) from None
+
+
+def load_site_settings(path: Path) -> SiteSettings:
+    """A site's own file (`SITE.toml`): the block that `simulate` calls `[sites.NAME]`."""
+    try:
+        site = SiteSettings.model_validate(read_toml(path))
+    except ValidationError as error:
+        raise SettingsError([_problem(item, str(path), SiteSettings) for item in error.errors()]) from None
+    if not Path(site.source).is_absolute():
+        site = site.model_copy(update={"source": str(path.parent / site.source)})
+    return site
+
+
+def write_settings(settings: Settings, path: Path) -> None:
+    """Write `settings` as TOML."""
+    try:
+        path.write_bytes(tomli_w.dumps(settings.as_toml_dict()).encode())
+    except OSError as error:
+        raise StorageError(
+            tr("the settings could not be written", "设置无法写入"), where=str(path), got=error.strerror or ""
+        ) from None
+
+
+def _problem(item: Any, where: str, root: type[BaseModel]) -> EmrFlError:
+    place = ".".join(str(part) for part in item["loc"] if not str(part).startswith("function-"))
+    file = f"{where}: " if where else ""
+    if item["type"] == "extra_forbidden":
+        known = _known_keys(root, [str(part) for part in item["loc"][:-1]])
+        close = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
+        do = tr(f"did you mean {close[0]}?", f"是否想写 {close[0]}?") if close else ""
+        if not close and known:
+            do = tr("known here: ", "此处可用：") + ", ".join(known)
+        return EmrFlError(tr("unknown setting", "未知的设置"), where=file + place, do=do)
+    if item["type"] == "missing":
+        return EmrFlError(tr("missing", "缺少"), where=file + place)
+    context = item.get("ctx", {})
+    expected = context.get("expected", "")
+    message = str(context.get("error") or item["msg"])
+    got = repr(item["input"]) if not isinstance(item["input"], dict | list) else ""
+    if len(got) > 80:
+        got = got[:77] + "…"
+    return EmrFlError(message, where=file + (place or "settings"), got=got, expected=str(expected))
+
+
+def _known_keys(root: type[BaseModel], path: list[str]) -> list[str]:
+    model: Any = root
+    for part in path:
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            return []
+        if part not in model.model_fields:
+            return []
+        annotation = model.model_fields[part].annotation
+        model = _model_in(annotation)
+        if get_origin(annotation) is dict:
+            # the next part is a name that the user chose (a site), the one after it a key of the section
+            index = path.index(part)
+            return _known_keys(model, path[index + 2 :]) if model and len(path) > index + 1 else []
+    return sorted(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def _model_in(annotation: Any) -> Any:
+    if get_origin(annotation) in (Union, UnionType, dict):
+        for inner in get_args(annotation):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                return inner
+    return annotation
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _merge_at(tree: dict[str, Any], path: list[str], value: Any) -> None:
+    for part in path[:-1]:
+        below = tree.setdefault(part, {})
+        if not isinstance(below, dict):
+            raise UsageError(tr("a value and a section at once", "既是值又是段"), where=".".join(path))
+        tree = below
+    tree[path[-1]] = value
+
+
+def _merge(tree: dict[str, Any], other: Mapping[str, Any]) -> None:
+    for key, value in other.items():
+        if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
+            _merge(tree[key], value)
+        else:
+            tree[key] = dict(value) if isinstance(value, Mapping) else value

@@ -1,0 +1,271 @@
+"""The tree of settings. Each section is a frozen model; `docs/settings.md` explains every key.
+
+Values that are left out and depend on the model (`rounds`, `epochs`, `learning_rate`) stay `None` here and are
+filled in by `Settings.resolved()`, so that `settings.toml` in a run folder always shows what was really used.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+TINY = "tiny"
+PAPER_ENCODER = "hfl/chinese-roberta-wwm-ext"
+_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|m|h|d)\s*$")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+SITE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+
+
+def duration_seconds(value: object) -> object:
+    """`"90s"`, `"30m"`, `"2h"` or `"1d"` → seconds; plain numbers are seconds."""
+    if isinstance(value, str):
+        match = _DURATION.match(value)
+        if not match:
+            raise ValueError('expected a duration such as "90s", "30m", "2h" or "1d"')
+        return float(match.group(1)) * _SECONDS[match.group(2)]
+    return value
+
+
+Duration = Annotated[float, BeforeValidator(duration_seconds), Field(gt=0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    """A frozen part of the settings that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Federation(Section):
+    name: Annotated[str, Field(min_length=1, max_length=64)] = "emr-fl"
+    rounds: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    min_sites: Annotated[int, Field(ge=1)] = 2
+    round_deadline: Duration = 7200.0
+    patience: Annotated[int, Field(ge=0)] = 5
+    """Rounds without a better validation macro-F1 before the federation stops early; 0 never stops early."""
+
+
+class Labels(Section):
+    taxonomy: Annotated[str, Field(min_length=1)] = "outpatient-50"
+
+
+class Model(Section):
+    name: Annotated[str, Field(min_length=1)] = PAPER_ENCODER
+    max_length: Annotated[int, Field(ge=8, le=4096)] = 128
+
+
+class Loss(Section):
+    bce: Annotated[float, Field(ge=0.0)] = 1.0
+    focal: Annotated[float, Field(ge=0.0)] = 1.0
+    gamma: Annotated[float, Field(ge=0.0)] = 2.0
+    alpha: Share = 0.5
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+
+    @model_validator(mode="after")
+    def _something_to_minimise(self) -> Loss:
+        if self.bce == 0.0 and self.focal == 0.0:
+            raise ValueError("bce and focal are both 0: there is no loss to minimise")
+        return self
+
+
+class Augmentation(Section):
+    enabled: bool = True
+    probability: Share = 0.5
+    """Share of the drawn notes that are changed at all in an epoch."""
+    synonyms: Annotated[float, Field(ge=0.0)] | None = None
+    colloquial: Annotated[float, Field(ge=0.0)] | None = None
+    eda: Annotated[float, Field(ge=0.0)] | None = None
+    placeholders: Annotated[float, Field(ge=0.0)] | None = None
+    character_noise: Annotated[float, Field(ge=0.0)] | None = None
+    fields: Annotated[float, Field(ge=0.0)] | None = None
+    punctuation: Annotated[float, Field(ge=0.0)] | None = None
+
+    def shares(self) -> dict[str, float] | None:
+        """The share of each operator that the user set, or `None` for the measured defaults."""
+        names = ("synonyms", "colloquial", "eda", "placeholders", "character_noise", "fields", "punctuation")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return given or None
+
+
+class Adversarial(Section):
+    method: Literal["none", "freelb"] = "freelb"
+    steps: Annotated[int, Field(ge=1, le=20)] = 2
+    norm: Literal["l2", "linf"] = "l2"
+    step_size: Annotated[float, Field(ge=0.0)] | None = None
+    """Relative to the measured norm of the embedded note; left out: `radius / steps`."""
+    radius: Annotated[float, Field(ge=0.0)] = 0.08
+    weight: Share = 1.0
+    """Share of the adversarial loss; 1 is FreeLB as published, below 1 adds (1 − weight) × the clean loss."""
+    top_loss: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    """Share of the batch, highest loss first, that goes through the second and later ascent steps."""
+    every: Annotated[int, Field(ge=1)] = 1
+
+
+class Training(Section):
+    epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
+    learning_rate: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    warmup: Share = 0.06
+    """Share of the whole federation's steps (not of a round's) over which the learning rate rises."""
+    clip_norm: Annotated[float, Field(gt=0.0)] = 1.0
+    balance: Annotated[float, Field(ge=0.0, le=2.0)] = 0.5
+    """Exponent of class-balanced sampling ∝ n_c^−balance; 0 samples as the data are."""
+    mask_absent_labels: bool = True
+    validation_share: Annotated[float, Field(gt=0.0, lt=0.9)] = 0.1
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    loss: Loss = Loss()
+    augmentation: Augmentation = Augmentation()
+    adversarial: Adversarial = Adversarial()
+
+
+class Aggregation(Section):
+    strategy: Literal["fedavg"] = "fedavg"
+    weighting: Literal["examples", "even"] = "examples"
+    payload: Literal["fp32", "bf16", "int8"] = "fp32"
+    label_rows: Literal["present", "all"] = "present"
+    """`present`: a label's output row is averaged over the sites whose update moved it."""
+    max_norm_ratio: Annotated[float, Field(gt=1.0)] = 10.0
+    """An update whose norm is more than this many times the sites' median norm is refused."""
+
+
+class Policy(Section):
+    """What a site lets out. It is read from the site's own settings only; a server can't change it."""
+
+    smallest_count: Annotated[int, Field(ge=1)] = 5
+    """A label's name, or a score over fewer records than this, never leaves."""
+    share_scores: bool = True
+    """Whether losses and scores on the site's own validation records may leave."""
+    max_rounds: Annotated[int, Field(ge=1)] = 10_000
+
+
+class Noisy(Section):
+    rate: Annotated[float, Field(ge=0.0, le=0.5)] = 0.10
+    seed: Annotated[int, Field(ge=0)] = 2026
+
+
+class Attack(Section):
+    texts: Annotated[int, Field(ge=0)] = 200
+    """Texts of the standard set that are attacked, at the end with queries to the final model."""
+    budget: Annotated[int, Field(ge=1)] = 100
+    max_changed: Annotated[float, Field(gt=0.0, le=1.0)] = 0.15
+    seed: Annotated[int, Field(ge=0)] = 2026
+
+
+class HeldOut(Section):
+    standard: str | None = None
+    validation: str | None = None
+    cross_site: str | None = None
+    noisy: str | None = None
+    adversarial: str | None = None
+
+
+class Evaluation(Section):
+    batch_size: Annotated[int, Field(ge=1)] = 128
+    threshold: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """A fixed threshold; left out: fitted on the validation set."""
+    noisy: Noisy = Noisy()
+    adversarial: Attack = Attack()
+    sets: HeldOut = HeldOut()
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Header → field map for the held-out files, where their headers are not understood."""
+
+
+class SiteSettings(Section):
+    source: Annotated[str, Field(min_length=1)]
+    columns: dict[str, str] = Field(default_factory=dict)
+    policy: Policy = Policy()
+
+
+class Settings(Section):
+    """Everything, as in `docs/settings.md`."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    federation: Federation = Federation()
+    labels: Labels = Labels()
+    model: Model = Model()
+    training: Training = Training()
+    aggregation: Aggregation = Aggregation()
+    evaluation: Evaluation = Evaluation()
+    sites: dict[str, SiteSettings] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _site_names(self) -> Settings:
+        for name in self.sites:
+            if not SITE_NAME.match(name):
+                raise ValueError(
+                    f"sites.{name}: a site's name has letters, digits, '.', '_' and '-' only, at most 64"
+                )
+        return self
+
+    def resolved(self) -> Settings:
+        """A copy in which nothing that training needs is left open.
+
+        `tiny` starts from random weights and takes the values measured for it (`docs/sample-federation.md`); any other
+        encoder is pre-trained and takes the paper's (MISSION: AdamW 2e-5, 10 rounds of one epoch).
+        """
+        tiny = self.model.name == TINY
+        federation = self.federation.model_copy(
+            update={"rounds": self.federation.rounds or (TINY_ROUNDS if tiny else 10)}
+        )
+        adversarial = self.training.adversarial
+        if adversarial.step_size is None:
+            adversarial = adversarial.model_copy(update={"step_size": adversarial.radius / adversarial.steps})
+        training = self.training.model_copy(
+            update={
+                "epochs": self.training.epochs or (TINY_EPOCHS if tiny else 1),
+                "learning_rate": self.training.learning_rate or (TINY_LEARNING_RATE if tiny else 2e-5),
+                "adversarial": adversarial,
+            }
+        )
+        return self.model_copy(update={"federation": federation, "training": training})
+
+    def plain(self) -> Settings:
+        """The same federation without augmentation and without adversarial training (the `federated_plain` baseline)."""
+        training = self.training.model_copy(
+            update={
+                "augmentation": self.training.augmentation.model_copy(update={"enabled": False}),
+                "adversarial": self.training.adversarial.model_copy(update={"method": "none"}),
+            }
+        )
+        return self.model_copy(update={"training": training})
+
+    def with_paths_from(self, folder: Path) -> Settings:
+        """A copy whose relative paths (sites, held-out sets, taxonomy and model folders) are taken from `folder`."""
+
+        def absolute(path: str) -> str:
+            return str(folder / path) if not Path(path).is_absolute() else path
+
+        sites = {
+            name: site.model_copy(update={"source": absolute(site.source)})
+            for name, site in self.sites.items()
+        }
+        given = {key: absolute(path) for key, path in self.evaluation.sets if path}
+        evaluation = self.evaluation.model_copy(
+            update={"sets": self.evaluation.sets.model_copy(update=given)}
+        )
+        labels = self.labels
+        if Path(labels.taxonomy).suffix in {".csv", ".toml"}:
+            labels = labels.model_copy(update={"taxonomy": absolute(labels.taxonomy)})
+        return self.model_copy(update={"sites": sites, "evaluation": evaluation, "labels": labels})
+
+    def as_toml_dict(self) -> dict[str, Any]:
+        """Plain data without `None`, as TOML has none."""
+        dumped: dict[str, Any] = _without_none(self.model_dump(mode="json"))
+        return dumped
+
+
+# Measured for `tiny` on the sample federation, see docs/sample-federation.md.
+TINY_ROUNDS = 16
+TINY_EPOCHS = 1
+TINY_LEARNING_RATE = 1e-3
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    return value

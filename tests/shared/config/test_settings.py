@@ -1,0 +1,133 @@
+"""Settings: strictness, all problems at once, precedence, round trip."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from emr_fl_shared.config import Settings, load_settings, parse_assignments, settings_from, write_settings
+from emr_fl_shared.config.loading import environment_assignments, load_site_settings
+from emr_fl_shared.errors import SettingsError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def english(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMR_FL_LANG", "en")
+
+
+def test_every_problem_is_reported_at_once_with_its_dotted_place() -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings_from(
+            {
+                "training": {"epochs": "many", "adversarial": {"stepz": 3}},
+                "federation": {"round_deadline": "soon"},
+                "nonsense": 1,
+            }
+        )
+    text = str(caught.value)
+    assert caught.value.exit_code == 2
+    for place in ("training.epochs", "training.adversarial.stepz", "federation.round_deadline", "nonsense"):
+        assert place in text
+    assert "did you mean steps?" in text
+
+
+def test_unknown_key_in_a_site_names_the_keys_known_there() -> None:
+    with pytest.raises(SettingsError, match=r"sites\.a\.sauce"):
+        settings_from({"sites": {"a": {"source": "a.csv", "sauce": "b"}}})
+
+
+def test_command_line_beats_environment_beats_file(tmp_path: Path) -> None:
+    file = tmp_path / "f.toml"
+    file.write_text("[training]\nepochs = 1\nbatch_size = 8\nweight_decay = 0.5\n", encoding="utf-8")
+    settings = load_settings(
+        file,
+        environment={
+            "EMR_FL_SET__TRAINING__EPOCHS": "2",
+            "EMR_FL_SET__TRAINING__BATCH_SIZE": "16",
+            "HOME": "/",
+        },
+        overrides=parse_assignments(["training.epochs=3"]),
+    )
+    assert (settings.training.epochs, settings.training.batch_size, settings.training.weight_decay) == (
+        3,
+        16,
+        0.5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a.b=1", {"a": {"b": 1}}),
+        ("a=x y", {"a": "x y"}),
+        ("a=true", {"a": True}),
+        ('a="1"', {"a": "1"}),
+        ("a=1e-3", {"a": 1e-3}),
+    ],
+)
+def test_assignments(text: str, expected: dict[str, object]) -> None:
+    assert parse_assignments([text]) == expected
+
+
+@pytest.mark.parametrize("text", ["a", "=1", "a..b=1"])
+def test_bad_assignment_is_a_usage_error(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_assignments([text])
+
+
+def test_environment_ignores_other_variables() -> None:
+    assert environment_assignments({"EMR_FL_LANG": "zh", "PATH": "x"}) == {}
+
+
+def test_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().seed = 3  # type: ignore[misc]
+
+
+def test_written_settings_read_back_equal(tmp_path: Path) -> None:
+    settings = settings_from({"model": {"name": "tiny"}, "sites": {"a": {"source": "a.csv"}}}).resolved()
+    write_settings(settings, tmp_path / "s.toml")
+    assert settings_from(tomllib.loads((tmp_path / "s.toml").read_text(encoding="utf-8"))) == settings
+
+
+def test_resolved_follows_the_model() -> None:
+    assert settings_from({}).resolved().training.learning_rate == 2e-5
+    assert settings_from({"model": {"name": "tiny"}}).resolved().training.learning_rate != 2e-5
+    assert settings_from({"training": {"learning_rate": 0.1}}).resolved().training.learning_rate == 0.1
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90.0), ("2h", 7200.0), ("1.5m", 90.0)])
+def test_durations(text: str, seconds: float) -> None:
+    assert settings_from({"federation": {"round_deadline": text}}).federation.round_deadline == seconds
+
+
+@pytest.mark.parametrize("name", ["../x", "a b", "", "医院"])
+def test_site_names_can_be_file_names(name: str) -> None:
+    with pytest.raises(SettingsError):
+        settings_from({"sites": {name: {"source": "a.csv"}}})
+
+
+def test_relative_paths_are_taken_from_the_folder(tmp_path: Path) -> None:
+    settings = settings_from(
+        {"sites": {"a": {"source": "a.csv"}}, "evaluation": {"sets": {"standard": "s.csv"}}}
+    )
+    moved = settings.with_paths_from(tmp_path)
+    assert moved.sites["a"].source == str(tmp_path / "a.csv")
+    assert moved.evaluation.sets.standard == str(tmp_path / "s.csv")
+    assert moved.labels.taxonomy == "outpatient-50"
+
+
+@pytest.mark.parametrize("content", ["a = [", "\x00"])
+def test_broken_file_names_itself(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "broken.toml"
+    file.write_text(content, encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"broken\.toml"):
+        load_settings(file)
+
+
+def test_site_file_paths_are_relative_to_it(tmp_path: Path) -> None:
+    file = tmp_path / "SITE.toml"
+    file.write_text('source = "export.csv"\n', encoding="utf-8")
+    assert load_site_settings(file).source == str(tmp_path / "export.csv")
