@@ -1,0 +1,1 @@
+"""Chinese clinical text: normalisation, tokeniser, lexicon, guard, confusions and evaluation noise."""
