@@ -1,0 +1,7 @@
+"""Imported once by the fork server, so that every site's process starts with the heavy libraries in place."""
+
+import torch
+import transformers
+import transformers.models.bert.modeling_bert  # noqa: F401  the lazy loader would import it again in every site
+
+torch.set_num_threads(1)
