@@ -1,0 +1,19 @@
+"""Canonical labels: taxonomies, ICD-10 codes, and the labels of a record."""
+
+from __future__ import annotations
+
+from emr_fl_shared.labels.icd10 import ParsedCode, parse_code, parse_range
+from emr_fl_shared.labels.mapping import map_labels
+from emr_fl_shared.labels.taxonomy import CodeResult, Label, Taxonomy, column_taxonomy, load_taxonomy
+
+__all__ = [
+    "CodeResult",
+    "Label",
+    "ParsedCode",
+    "Taxonomy",
+    "column_taxonomy",
+    "load_taxonomy",
+    "map_labels",
+    "parse_code",
+    "parse_range",
+]
