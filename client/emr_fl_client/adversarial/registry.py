@@ -1,0 +1,36 @@
+"""Methods by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from emr_fl_client.adversarial.freelb import FreeLB
+from emr_fl_client.adversarial.method import AdversarialMethod, AdversarialSettings
+from emr_fl_client.adversarial.plain import Plain
+from emr_fl_shared.errors import SettingsError
+
+_METHODS: dict[str, Callable[[AdversarialSettings], AdversarialMethod]] = {
+    Plain.name: lambda settings: Plain(),
+    FreeLB.name: FreeLB,
+}
+
+
+def known_methods() -> tuple[str, ...]:
+    """The names that `build_method` understands."""
+    return tuple(_METHODS)
+
+
+def build_method(settings: AdversarialSettings) -> AdversarialMethod:
+    """The method that `settings.method` names.
+
+    Raises:
+        SettingsError: no such method.
+    """
+    if settings.method not in _METHODS:
+        raise SettingsError(
+            "unknown method",
+            where="training.adversarial.method",
+            got=settings.method,
+            expected=" | ".join(_METHODS),
+        )
+    return _METHODS[settings.method](settings)

@@ -1,0 +1,1 @@
+"""Local training: losses, schedule, one step, one round."""

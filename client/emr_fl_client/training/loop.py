@@ -1,0 +1,237 @@
+"""One round of local training: the epochs that a site runs between two exchanges with the server."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from emr_fl_client.adversarial import AdversarialSettings, build_method
+from emr_fl_client.adversarial.plain import Plain
+from emr_fl_client.dataset.batch import make_batch
+from emr_fl_client.dataset.buckets import bucketed_batches
+from emr_fl_client.dataset.sampling import balanced_weights, draw_epoch
+from emr_fl_client.training.losses import LossSettings, MultiLabelLoss
+from emr_fl_client.training.schedule import Decay, progress, rate_factor
+from emr_fl_client.training.step import OptimiserSettings, TrainingStep, not_finite
+from emr_fl_shared.errors import DataError
+from emr_fl_shared.messages import tr
+from emr_fl_shared.model.encoder import Encoder, encode, output_layer
+from emr_fl_shared.model.precision import choose_precision
+
+Augment = Callable[[str, random.Random], str]
+Progress = Callable[[int, int, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """Everything that one round of training depends on beside the data.
+
+    Attributes:
+        epochs: passes over as many records as the site has.
+        balance: exponent of class-balanced sampling; 0 takes every record once.
+        augment_probability: share of the drawn records that the augmenter is asked about.
+        warmup: share of the whole federation over which the learning rate rises.
+        precision: `auto`, `fp32`, `bf16` or `fp16`.
+        report_every: steps between two calls of the progress callback and two checks of the loss.
+    """
+
+    epochs: int = 1
+    batch_size: int = 32
+    warmup: float = 0.06
+    decay: Decay = "linear"
+    balance: float = 0.5
+    augment_probability: float = 0.5
+    precision: str = "auto"
+    report_every: int = 10
+    optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
+    loss: LossSettings = field(default_factory=LossSettings)
+    adversarial: AdversarialSettings = field(default_factory=AdversarialSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What a round of training says about itself: numbers only.
+
+    `loss` mean over the records drawn; `examples` records the site trained on (the weight of its update);
+    `augmented` draws whose text was changed; `skipped_steps` overflowed fp16 steps.
+    """
+
+    loss: float
+    examples: int
+    steps: int
+    seconds: float
+    augmented: int
+    skipped_steps: int
+    precision: str
+
+
+def train_round(
+    encoder: Encoder,
+    texts: Sequence[str],
+    y: NDArray[np.bool_],
+    settings: TrainingSettings,
+    *,
+    label_mask: NDArray[np.bool_] | None = None,
+    round_number: int = 1,
+    rounds: int = 1,
+    seed: int = 0,
+    progress_callback: Progress | None = None,
+    augment: Augment | None = None,
+) -> TrainResult:
+    """Train `encoder.model` in place on `texts` with labels `y` (bool [n, K]).
+
+    Equal input, seed and round give equal weights, whatever was trained before: the optimiser starts fresh, and every
+    draw (sample, batches, augmentation, δ₀, dropout) comes from generators seeded by (seed, round). Torch's
+    global generators and thread count are left as they were.
+
+    Args:
+        label_mask: bool [K], the labels that the site has; the output rows of the others do not move at all.
+        round_number: 1 … `rounds`; only the learning rate and the seeds depend on it.
+        progress_callback: called as (step, steps, mean loss since the last call).
+        augment: text and generator → text; its output is tokenised anew, unchanged texts are tokenised once.
+
+    Raises:
+        DataError: there is no record to train on.
+        ModelError: the loss or its gradient is not finite; the model is then of no use.
+    """
+    if len(texts) == 0 or len(texts) != len(y):
+        raise DataError(
+            tr("there is no record to train on", "没有可用于训练的记录"),
+            got=f"{len(texts)} / {len(y)}",
+            expected="> 0",
+        )
+    started = time.perf_counter()
+    model = encoder.model
+    device = next(model.parameters()).device
+    precision = choose_precision(settings.precision, device)
+    draws = _Draws(seed, round_number, device)
+    mask = None if label_mask is None else torch.from_numpy(np.asarray(label_mask, dtype=np.bool_)).to(device)
+    loss = MultiLabelLoss(settings.loss, mask)
+    method = build_method(settings.adversarial)
+    plain = Plain()
+    pad_token_id = int(encoder.tokenizer.pad_token_id)
+    token_ids = encode(encoder.tokenizer, texts, encoder.max_length)
+    weights = balanced_weights(y, settings.balance) if settings.balance else None
+    frozen = _MaskedRows(model, mask)
+
+    # The plan of batches comes first, so that the number of steps is known to the schedule.
+    per_epoch = -(-len(texts) // settings.batch_size)
+    total = per_epoch * settings.epochs
+    step = augmented = 0
+    summed = torch.zeros((), device=device)
+    since_report: list[torch.Tensor] = []
+    was_training = model.training
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(draws.seed_of("dropout"))
+        model.train()
+        runner = TrainingStep(model, loss, settings.optimiser, precision, draws.torch)
+        for _ in range(settings.epochs):
+            rows = (
+                draw_epoch(weights, len(texts), draws.numpy)
+                if weights is not None
+                else np.arange(len(texts), dtype=np.int64)
+            )
+            drawn, changed = _tokenised(encoder, texts, token_ids, rows, settings, augment, draws.python)
+            augmented += changed
+            for positions in bucketed_batches([len(ids) for ids in drawn], settings.batch_size, draws.numpy):
+                batch = make_batch(
+                    [drawn[position] for position in positions],
+                    y[rows[positions]],
+                    pad_token_id,
+                    limit=encoder.max_length,
+                    device=device,
+                )
+                at = progress(round_number, rounds, step, total)
+                rate = settings.optimiser.learning_rate * rate_factor(
+                    at, warmup=settings.warmup, decay=settings.decay
+                )
+                value = runner.run(batch, method if step % settings.adversarial.every == 0 else plain, rate)
+                step += 1
+                summed = summed + value * len(positions)
+                since_report.append(value)
+                if step % settings.report_every == 0 or step == total:
+                    recent = float(torch.stack(since_report).mean())
+                    since_report.clear()
+                    if not np.isfinite(recent):
+                        raise not_finite()
+                    if progress_callback is not None:
+                        progress_callback(step, total, recent)
+    frozen.restore()
+    model.train(was_training)
+    return TrainResult(
+        loss=float(summed) / (len(texts) * settings.epochs),
+        examples=len(texts),
+        steps=step,
+        seconds=time.perf_counter() - started,
+        augmented=augmented,
+        skipped_steps=runner.skipped,
+        precision=precision.name,
+    )
+
+
+def _tokenised(
+    encoder: Encoder,
+    texts: Sequence[str],
+    token_ids: Sequence[list[int]],
+    rows: NDArray[np.int64],
+    settings: TrainingSettings,
+    augment: Augment | None,
+    generator: random.Random,
+) -> tuple[list[list[int]], int]:
+    """Token ids of the epoch's records, after augmentation, and how many texts it changed."""
+    drawn = [token_ids[row] for row in rows]
+    if augment is None or settings.augment_probability <= 0.0:
+        return drawn, 0
+    changed: dict[int, str] = {}
+    for position, row in enumerate(rows):
+        if generator.random() < settings.augment_probability:
+            text = augment(texts[row], generator)
+            if text != texts[row]:
+                changed[position] = text
+    for position, ids in zip(
+        changed, encode(encoder.tokenizer, list(changed.values()), encoder.max_length), strict=True
+    ):
+        drawn[position] = ids
+    return drawn, len(changed)
+
+
+class _MaskedRows:
+    """The output rows of labels that the site does not have, put back after the round.
+
+    Their gradient is 0 — the loss does not see them — but weight decay would still shrink them.
+    """
+
+    def __init__(self, model: torch.nn.Module, mask: torch.Tensor | None) -> None:
+        self._kept: list[tuple[torch.nn.Parameter, torch.Tensor]] = []
+        self._rows = None if mask is None else ~mask
+        if self._rows is not None and bool(self._rows.any()):
+            _, layer = output_layer(model, len(self._rows))
+            self._kept = [(p, p.detach()[self._rows].clone()) for p in layer.parameters()]
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        for parameter, rows in self._kept:
+            parameter[self._rows] = rows
+
+
+class _Draws:
+    """Generators of one round, each with its own seed derived from (seed, round, purpose)."""
+
+    def __init__(self, seed: int, round_number: int, device: torch.device) -> None:
+        self._root = f"{seed}/{round_number}"
+        self.numpy = np.random.default_rng(self.seed_of("batches"))
+        self.python = random.Random(self.seed_of("augmentation"))
+        self.torch = torch.Generator(device=device)
+        self.torch.manual_seed(self.seed_of("perturbation"))
+
+    def seed_of(self, purpose: str) -> int:
+        digest = hashlib.sha256(f"{self._root}/{purpose}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") >> 1
