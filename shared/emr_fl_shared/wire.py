@@ -62,7 +62,7 @@ class TrainRequest(Body):
     seed: Count
     model: dict[str, Any]
     """`name` and `max_length`: what to build before the payload is loaded into it."""
-    taxonomy: dict[str, Any]
+    taxonomy: Annotated[str, Field(max_length=2 * 2**20)]
     training: dict[str, Any]
     decision: dict[str, Any]
     payload: Literal["fp32", "bf16", "int8"] = "fp32"
@@ -76,7 +76,7 @@ class EvaluateRequest(Body):
     round: Count
     seed: Count
     model: dict[str, Any]
-    taxonomy: dict[str, Any]
+    taxonomy: Annotated[str, Field(max_length=2 * 2**20)]
     training: dict[str, Any]
     decision: dict[str, Any]
 
@@ -101,6 +101,8 @@ class TrainReply(Body):
     seconds: Seconds
     loss: Annotated[float, Field(allow_inf_nan=False)] | None = None
     received: SiteScores | None = None
+    single_label: bool
+    """Whether every training record of the site has exactly one label."""
     payload: Literal["fp32", "bf16", "int8"]
     device: Name
     precision: Name
@@ -145,3 +147,13 @@ def unpack(text: str, kind: type[BodyT]) -> BodyT:
         raise FederationError(
             "malformed message", where=place or kind.__name__, got=first["type"], expected=kind.__name__
         ) from None
+
+
+def unpack_reply(text: str, kind: type[BodyT]) -> BodyT | Failure:
+    """Parse a site's reply: `kind`, or the `Failure` that stands in its place."""
+    if len(text.encode()) <= MAX_BODY_BYTES:
+        try:
+            return Failure.model_validate_json(text)
+        except ValidationError:
+            return unpack(text, kind)
+    return unpack(text, kind)

@@ -1,0 +1,156 @@
+"""The only code at a site that hands anything to Flower.
+
+Deny by default: a reply leaves only if it is one of the bodies of `emr_fl_shared.wire`, every field of it is one that the
+site's policy lets out, and its payload holds exactly the tensors of the model that the site received, finite and of the
+agreed type. Everything that leaves, refusals included, is written to the site's own receipts first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from flwr.app import Message
+
+from emr_fl_shared.app import to_records
+from emr_fl_shared.config.settings import Policy
+from emr_fl_shared.errors import EmrFlError, PolicyError, StorageError
+from emr_fl_shared.messages import tr
+from emr_fl_shared.payload import PayloadReader
+from emr_fl_shared.wire import Body, DescribeReply, EvaluateReply, Failure, SiteScores, TrainReply, pack
+
+SCORE_DIGITS = 4
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What left, as the site's `egress.jsonl` holds it: never a value of a record."""
+
+    time: str
+    kind: str
+    round: int | None
+    fields: list[str]
+    body_bytes: int
+    payload_bytes: int
+    payload_format: str | None
+    tensors: int
+    sha256: str
+
+
+class Door:
+    """Checks a reply against `policy`, writes a receipt into `receipts`, and only then makes Flower's message."""
+
+    def __init__(self, site: str, policy: Policy, receipts: Path) -> None:
+        self._site = site
+        self._policy = policy
+        self._receipts = receipts
+
+    def describe(self, request: Message, body: DescribeReply, counts: Mapping[str, int]) -> Message:
+        """Answer who we are; `counts` (label name → local records) decides which names leave."""
+        names = [name for name in body.labels if counts.get(name, 0) >= self._policy.smallest_count]
+        return self._out(request, body.model_copy(update={"labels": sorted(names)}))
+
+    def trained(
+        self,
+        request: Message,
+        body: TrainReply,
+        update: bytes,
+        shapes: Mapping[str, tuple[int, ...]],
+    ) -> Message:
+        """Let an update out. `shapes` are those of the model that was received.
+
+        Raises `PolicyError` if the policy does not allow this round or the update is not exactly an update of that model.
+        """
+        if body.round > self._policy.max_rounds:
+            raise PolicyError(
+                tr("the site's policy allows no further round", "本机构策略不允许更多轮次"),
+                where="policy.max_rounds",
+                got=str(body.round),
+                expected=f"<= {self._policy.max_rounds}",
+            )
+        try:
+            with PayloadReader(update, shapes, body.payload) as reader:
+                for name in shapes:
+                    reader.read(name)
+        except EmrFlError as error:
+            raise PolicyError(
+                tr("the update does not match the received model", "更新与收到的模型不符"), got=error.message
+            ) from None
+        safe = body.model_copy(
+            update={
+                "received": self._scores(body.received),
+                "loss": round(body.loss, SCORE_DIGITS)
+                if body.loss is not None and self._policy.share_scores
+                else None,
+                "seconds": round(body.seconds, 3),
+            }
+        )
+        return self._out(request, safe, update, tensors=len(shapes))
+
+    def evaluated(self, request: Message, body: EvaluateReply) -> Message:
+        """Let scores out, rounded, and only over enough records."""
+        return self._out(request, body.model_copy(update={"scores": self._scores(body.scores)}))
+
+    def failed(self, request: Message, error: BaseException) -> Message:
+        """Say that a request was not carried out. Only messages that we wrote ourselves leave; of any other
+        exception, only the name of its type does: its text could quote a record."""
+        if isinstance(error, PolicyError):
+            cause, reason = "policy", error.render()
+        elif isinstance(error, EmrFlError):
+            cause, reason = "data", error.render()
+        else:
+            cause, reason = "internal", type(error).__name__
+        body = Failure.model_validate({"site": self._site, "cause": cause, "reason": reason[:2000]})
+        return self._out(request, body)
+
+    def _scores(self, scores: SiteScores | None) -> SiteScores | None:
+        if scores is None or not self._policy.share_scores or scores.n < self._policy.smallest_count:
+            return None
+        return SiteScores(
+            n=scores.n,
+            macro_f1=round(scores.macro_f1, SCORE_DIGITS),
+            micro_f1=round(scores.micro_f1, SCORE_DIGITS),
+        )
+
+    def _out(self, request: Message, body: Body, update: bytes | None = None, tensors: int = 0) -> Message:
+        text = pack(body)
+        given = body.model_dump(exclude_none=True)
+        self._write(
+            Receipt(
+                time=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                kind=str(given["kind"]),
+                round=given.get("round"),
+                fields=sorted(given),
+                body_bytes=len(text.encode()),
+                payload_bytes=len(update) if update else 0,
+                payload_format=given.get("payload"),
+                tensors=tensors,
+                sha256=hashlib.sha256(text.encode() + (update or b"")).hexdigest(),
+            )
+        )
+        return Message(to_records(text, update), reply_to=request)
+
+    def _write(self, receipt: Receipt) -> None:
+        # A receipt that can't be written means that nothing leaves.
+        try:
+            self._receipts.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._receipts, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            try:
+                os.write(descriptor, (json.dumps(asdict(receipt)) + "\n").encode())
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise StorageError(
+                tr(
+                    "the receipt could not be written, so nothing was sent",
+                    "回执无法写入，因此没有发送任何内容",
+                ),
+                where=str(self._receipts),
+                got=error.strerror or "",
+            ) from None

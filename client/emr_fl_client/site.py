@@ -1,0 +1,255 @@
+"""One site's work on one request: prepare its data once, then train or evaluate the received model.
+
+Knows tensors and records, not Flower; `app.py` connects it to Flower and `egress/` lets its results out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import resource
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emr_fl_client.adversarial import AdversarialSettings
+from emr_fl_client.augment.policy import RuleAugmenter
+from emr_fl_client.dataset.split import patient_split
+from emr_fl_client.training.loop import TrainingSettings, train_round
+from emr_fl_client.training.losses import LossSettings
+from emr_fl_client.training.step import OptimiserSettings
+from emr_fl_shared.config.settings import SiteSettings, Training
+from emr_fl_shared.durable import write_durably
+from emr_fl_shared.errors import DataError, EmrFlError, FederationError
+from emr_fl_shared.labels import Taxonomy
+from emr_fl_shared.messages import tr
+from emr_fl_shared.metrics import Decision, score_set
+from emr_fl_shared.model.encoder import Encoder, build_model, encode, predict_logits
+from emr_fl_shared.model.precision import choose_device, choose_precision
+from emr_fl_shared.model.tensors import load_tensors, shapes_of, tensors_of
+from emr_fl_shared.payload import pack_tensors, unpack_tensors
+from emr_fl_shared.preparation import Prepared, prepare
+from emr_fl_shared.wire import EvaluateRequest, SiteScores, TrainRequest
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class SiteData:
+    """A site's prepared records: `prepared` and which of them train (`train`) and validate (`validation`)."""
+
+    prepared: Prepared
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    present: NDArray[np.bool_]
+    """bool [K]: labels that occur in the training records."""
+
+    def texts(self, rows: NDArray[np.int64]) -> list[str]:
+        return [self.prepared.texts[row] for row in rows]
+
+    def labels(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return self.prepared.labels[rows]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a round of local training gave; nothing of it has left the site yet."""
+
+    update: bytes = field(repr=False)
+    shapes: dict[str, tuple[int, ...]]
+    examples: int
+    validation_examples: int
+    steps: int
+    seconds: float
+    loss: float
+    received: SiteScores | None
+    single_label: bool
+    device: str
+    precision: str
+    peak_rss_mb: float
+
+
+@dataclass
+class Site:
+    """A hospital: its name, its settings, what it keeps between rounds in memory (data and model shell), and the
+    folder for what must survive its process (`state_folder`, never anything of a record)."""
+
+    name: str
+    settings: SiteSettings
+    state_folder: Path
+    key: bytes = field(repr=False)
+    progress: Progress = field(default=lambda _: None, repr=False)
+    _data: tuple[str, SiteData] | None = field(default=None, repr=False)
+    _encoder: tuple[str, Encoder] | None = field(default=None, repr=False)
+
+    def train(self, request: TrainRequest, model: bytes) -> Trained:
+        """Train the received model for one round on the site's own records."""
+        training = Training.model_validate(request.training)
+        taxonomy = Taxonomy.from_json(request.taxonomy)
+        data = self.data(taxonomy, training, request.seed)
+        encoder = self._load(request.model, taxonomy, model, training)
+        received = self._score(encoder, data, Decision.from_json(request.decision), training)
+        before = tensors_of(encoder.model)
+        augmenter = _augmenter(training)
+        result = train_round(
+            encoder,
+            data.texts(data.train),
+            data.labels(data.train),
+            training_settings(training),
+            label_mask=data.present if training.mask_absent_labels else None,
+            round_number=request.round,
+            rounds=request.rounds,
+            seed=stream_seed(request.seed, self.name, request.round, "train"),
+            augment=augmenter.augment if augmenter else None,
+            progress_callback=lambda step, steps, loss: self.progress(
+                {"round": request.round, "step": step, "steps": steps, "loss": loss}
+            ),
+        )
+        after = tensors_of(encoder.model)
+        difference = {name: after[name] - before[name] for name in before}
+        update = self._encode_update(difference, request)
+        return Trained(
+            update=update,
+            shapes={name: tuple(tensor.shape) for name, tensor in before.items()},
+            examples=len(data.train),
+            validation_examples=len(data.validation),
+            steps=result.steps,
+            seconds=result.seconds,
+            loss=result.loss,
+            received=received,
+            single_label=bool((data.labels(data.train).sum(axis=1) == 1).all()),
+            device=next(encoder.model.parameters()).device.type,
+            precision=result.precision,
+            peak_rss_mb=peak_rss_mb(),
+        )
+
+    def evaluate(self, request: EvaluateRequest, model: bytes) -> SiteScores | None:
+        """Score the received model on the site's own validation records; `None` if it has none."""
+        training = Training.model_validate(request.training)
+        taxonomy = Taxonomy.from_json(request.taxonomy)
+        data = self.data(taxonomy, training, request.seed)
+        encoder = self._load(request.model, taxonomy, model, training)
+        return self._score(encoder, data, Decision.from_json(request.decision), training)
+
+    def data(self, taxonomy: Taxonomy, training: Training, seed: int) -> SiteData:
+        """The site's records, prepared on first use and kept in memory.
+
+        Raises `DataError` if nothing is left to train on.
+        """
+        key = f"{taxonomy.checksum}|{training.validation_share}|{seed}"
+        if self._data is None or self._data[0] != key:
+            self.progress({"doing": "preparing"})
+            prepared = prepare(Path(self.settings.source), self.settings.columns, taxonomy, key=self.key)
+            train, validation = patient_split(
+                prepared.patients,
+                prepared.labels,
+                validation_share=training.validation_share,
+                seed=stream_seed(seed, self.name, 0, "split"),
+            )
+            if len(train) == 0:
+                raise DataError(
+                    tr("no training record is left", "没有可用于训练的记录"),
+                    where=f"sites.{self.name}.source",
+                )
+            self._data = (
+                key,
+                SiteData(prepared, train, validation, prepared.labels[train].any(axis=0)),
+            )
+        return self._data[1]
+
+    def _load(self, model: dict[str, Any], taxonomy: Taxonomy, tensors: bytes, training: Training) -> Encoder:
+        key = f"{model['name']}|{model['max_length']}|{taxonomy.checksum}"
+        if self._encoder is None or self._encoder[0] != key:
+            built = build_model(str(model["name"]), taxonomy.names, max_length=int(model["max_length"]))
+            built.model.to(choose_device(training.device))
+            self._encoder = (key, built)
+        encoder = self._encoder[1]
+        try:
+            load_tensors(encoder.model, unpack_tensors(tensors, shapes_of(encoder.model)))
+        except EmrFlError as error:
+            raise FederationError(
+                tr("the received model does not fit the one named", "收到的模型与名称不符"),
+                where=f"model.name = {model['name']}",
+                got=error.message,
+            ) from None
+        return encoder
+
+    def _encode_update(self, difference: dict[str, NDArray[np.float32]], request: TrainRequest) -> bytes:
+        """The update as bytes; what rounding left over is kept at the site and added to the next round's."""
+        if request.payload == "fp32":
+            return pack_tensors(difference).data
+        previous = self._residual_file(request.round - 1)
+        residual = None
+        if previous.is_file():
+            shapes = {name: tuple(array.shape) for name, array in difference.items()}
+            residual = unpack_tensors(previous.read_bytes(), shapes)
+        packed = pack_tensors(difference, request.payload, residual=residual)
+        write_durably(self._residual_file(request.round), [pack_tensors(packed.residual).data])
+        # The round before stays: a coordinator that crashed now asks for this round once more.
+        self._residual_file(request.round - 2).unlink(missing_ok=True)
+        return packed.data
+
+    def _residual_file(self, round_number: int) -> Path:
+        return self.state_folder / f"residual-{round_number:05d}.safetensors"
+
+    def _score(
+        self, encoder: Encoder, data: SiteData, decision: Decision, training: Training
+    ) -> SiteScores | None:
+        if len(data.validation) == 0:
+            return None
+        precision = choose_precision(training.precision, next(encoder.model.parameters()).device)
+        token_ids = encode(encoder.tokenizer, data.texts(data.validation), encoder.max_length)
+        logits = predict_logits(encoder.model, token_ids, precision=precision)
+        scores = score_set(data.labels(data.validation), decision.probabilities(logits), decision)
+        return SiteScores(
+            n=len(data.validation), macro_f1=float(scores["macro_f1"]), micro_f1=float(scores["micro_f1"])
+        )
+
+
+def stream_seed(seed: int, site: str, round: int, purpose: str) -> int:
+    """An independent 63-bit seed for each (run, site, round, purpose), the same on every machine."""
+    digest = hashlib.sha256(f"{seed}|{site}|{round}|{purpose}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def peak_rss_mb() -> float:
+    """Highest resident memory of this process so far, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024), 1)
+
+
+def training_settings(training: Training) -> TrainingSettings:
+    """The arguments of `train_round` that a federation's `[training]` stands for."""
+    if training.epochs is None or training.learning_rate is None:
+        raise FederationError(
+            tr("the training settings are not resolved", "训练设置不完整"),
+            where="training",
+            expected="epochs, learning_rate",
+        )
+    adversarial = training.adversarial
+    return TrainingSettings(
+        epochs=training.epochs,
+        batch_size=training.batch_size,
+        warmup=training.warmup,
+        balance=training.balance,
+        augment_probability=training.augmentation.probability,
+        precision=training.precision,
+        optimiser=OptimiserSettings(
+            learning_rate=training.learning_rate,
+            weight_decay=training.weight_decay,
+            clip_norm=training.clip_norm,
+        ),
+        loss=LossSettings(**training.loss.model_dump()),
+        adversarial=AdversarialSettings(**adversarial.model_dump()),
+    )
+
+
+def _augmenter(training: Training) -> RuleAugmenter | None:
+    settings = training.augmentation
+    if not settings.enabled or settings.probability == 0.0:
+        return None
+    return RuleAugmenter(settings.shares())

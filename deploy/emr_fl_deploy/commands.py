@@ -1,0 +1,163 @@
+"""The commands: what they take, in the language of the user. Each calls one function and prints what it returns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.main import get_command
+
+from emr_fl_shared.messages import tr
+
+
+def build() -> Any:
+    """The command tree, with help in the language in force."""
+    app = typer.Typer(
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        help=tr(
+            "Federated training of a robust Chinese outpatient-record classifier across hospitals.\n\n"
+            "Everywhere: --lang zh|en chooses the language, --debug shows the traceback of an error.",
+            "多家医院联合训练中文门诊病历分类模型，数据不出医院。\n\n"
+            "所有命令通用：--lang zh|en 选择语言，--debug 显示错误的完整回溯。",
+        ),
+    )
+    data = typer.Typer(no_args_is_help=True, help=tr("Sample data.", "样例数据。"))
+    app.add_typer(data, name="data")
+    _simulate(app)
+    _synth(data)
+    _evaluate(app)
+    _predict(app)
+    _report(app)
+    _version(app)
+    return get_command(app)
+
+
+def _simulate(app: typer.Typer) -> None:
+    @app.command(
+        help=tr(
+            "Run the whole federation on this machine. Without --data it makes the embedded sample federation.",
+            "在本机运行整个联邦。不给 --data 时使用内置的样例联邦。",
+        )
+    )
+    def simulate(
+        config: Annotated[Path | None, typer.Option(help=tr("settings (TOML)", "设置文件 (TOML)"))] = None,
+        data: Annotated[
+            Path | None, typer.Option(help=tr("folder with federation.toml", "含 federation.toml 的目录"))
+        ] = None,
+        sites: Annotated[
+            int | None, typer.Option(help=tr("sites of the sample federation", "样例联邦的机构数"))
+        ] = None,
+        records: Annotated[
+            int | None, typer.Option(help=tr("training records of the sample federation", "样例联邦的训练记录数"))
+        ] = None,
+        rounds: Annotated[int | None, typer.Option(help=tr("rounds", "轮数"))] = None,
+        seed: Annotated[int | None, typer.Option(help=tr("seed of everything random", "随机种子"))] = None,
+        out: Annotated[
+            Path | None, typer.Option(help=tr("run folder (runs/NAME-TIME)", "运行目录 (runs/NAME-TIME)"))
+        ] = None,
+        assign: Annotated[
+            list[str] | None, typer.Option("--set", help=tr("override any setting: a.b=c", "覆盖任意设置：a.b=c"))
+        ] = None,
+        resume: Annotated[
+            bool, typer.Option("--resume", help=tr("continue the run in --out", "继续 --out 中的运行"))
+        ] = False,
+        engine: Annotated[
+            str, typer.Option(help=tr("local (a process per site) or ray", "local（每机构一进程）或 ray"))
+        ] = "local",
+        baselines: Annotated[
+            bool, typer.Option("--baselines/--no-baselines", help=tr("run the baselines beside", "同时运行基线"))
+        ] = True,
+        gpus: Annotated[float, typer.Option(help=tr("GPUs per site, fractions allowed", "每机构 GPU 数，可为小数"))] = 0.0,
+        cpus: Annotated[int, typer.Option(help=tr("CPU threads per site", "每机构 CPU 线程数"))] = 1,
+    ) -> None:
+        from emr_fl_deploy.simulate.command import Request, simulate
+
+        simulate(
+            Request(
+                config=config,
+                data=data,
+                sites=sites,
+                records=records,
+                rounds=rounds,
+                seed=seed,
+                out=out,
+                assignments=tuple(assign or ()),
+                resume=resume,
+                engine=engine,
+                baselines=baselines,
+                gpus=gpus,
+                cpus=cpus,
+            )
+        )
+
+
+def _synth(data: typer.Typer) -> None:
+    @data.command(help=tr("Write a sample federation to a folder.", "把样例联邦写入目录。"))
+    def synth(
+        out: Annotated[Path, typer.Option(help=tr("folder to make", "要创建的目录"))],
+        sites: Annotated[int, typer.Option(help=tr("training sites", "参与训练的机构数"))] = 4,
+        records: Annotated[int, typer.Option(help=tr("training records", "训练记录数"))] = 6000,
+        seed: Annotated[int, typer.Option(help=tr("seed", "随机种子"))] = 0,
+        json: Annotated[bool, typer.Option("--json", help=tr("print JSON", "输出 JSON"))] = False,
+    ) -> None:
+        from emr_fl_deploy.corpus.command import synth
+
+        synth(out, sites=sites, records=records, seed=seed, as_json=json)
+
+
+def _evaluate(app: typer.Typer) -> None:
+    @app.command(help=tr("Score a saved model on a file.", "用一个文件评估已保存的模型。"))
+    def evaluate(
+        model: Annotated[Path, typer.Option(help=tr("model folder (RUN/model)", "模型目录 (RUN/model)"))],
+        data: Annotated[Path, typer.Option(help=tr("file with texts and labels", "含文本与标签的文件"))],
+        sets: Annotated[
+            str, typer.Option(help=tr("of standard,noisy,adversarial", "standard,noisy,adversarial 之中"))
+        ] = "standard,noisy",
+        column: Annotated[
+            list[str] | None, typer.Option(help=tr("field=header, where not understood", "字段=表头，用于无法识别的表头"))
+        ] = None,
+        out: Annotated[Path | None, typer.Option(help=tr("write the scores as JSON", "把得分写成 JSON"))] = None,
+        seed: Annotated[int, typer.Option(help=tr("seed of noise and attack", "噪声与攻击的种子"))] = 2026,
+        json: Annotated[bool, typer.Option("--json", help=tr("print JSON", "输出 JSON"))] = False,
+    ) -> None:
+        from emr_fl_deploy.scoring import evaluate
+
+        evaluate(model, data, sets=sets, columns=column or [], out=out, seed=seed, as_json=json)
+
+
+def _predict(app: typer.Typer) -> None:
+    @app.command(help=tr("Labels and probabilities of texts.", "预测文本的标签与概率。"))
+    def predict(
+        model: Annotated[Path, typer.Option(help=tr("model folder (RUN/model)", "模型目录 (RUN/model)"))],
+        text: Annotated[list[str] | None, typer.Argument(help=tr("texts", "文本"))] = None,
+        file: Annotated[
+            Path | None, typer.Option(help=tr("one text a line, or - for standard input", "每行一条文本；- 为标准输入"))
+        ] = None,
+        json: Annotated[bool, typer.Option("--json", help=tr("print JSON", "输出 JSON"))] = False,
+        top: Annotated[int, typer.Option(help=tr("labels shown per text", "每条文本显示的标签数"), min=1)] = 5,
+    ) -> None:
+        from emr_fl_deploy.scoring import predict
+
+        predict(model, text or [], file=file, as_json=json, top=top)
+
+
+def _report(app: typer.Typer) -> None:
+    @app.command(help=tr("Make report.html from a run folder.", "由运行目录生成 report.html。"))
+    def report(
+        run: Annotated[Path, typer.Argument(help=tr("run folder", "运行目录"))],
+    ) -> None:
+        from emr_fl_server.report import write_report
+
+        print(write_report(run))
+
+
+def _version(app: typer.Typer) -> None:
+    @app.command(help=tr("Versions of emr-fl and what it stands on.", "emr-fl 及其依赖的版本。"))
+    def version() -> None:
+        from importlib.metadata import version as installed
+
+        for name in ("emr-fl", "flwr", "torch", "transformers"):
+            print(f"{name} {installed(name)}")

@@ -1,0 +1,291 @@
+"""What a federation is set to do, and where it stands."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emr_fl_server.admission import Admission, Audit
+from emr_fl_server.checkpoints import latest_checkpoint, load_best, save_checkpoint
+from emr_fl_server.evaluation.evaluator import Evaluator, RoundScores
+from emr_fl_shared.config import Settings
+from emr_fl_shared.durable import write_durably
+from emr_fl_shared.errors import DataError, FederationError
+from emr_fl_shared.labels import Taxonomy, column_taxonomy, load_taxonomy
+from emr_fl_shared.messages import tr
+from emr_fl_shared.metrics import Decision
+from emr_fl_shared.model.encoder import label_row_parameters
+from emr_fl_shared.model.tensors import tensors_of
+from emr_fl_shared.payload import pack_tensors
+from emr_fl_shared.wire import DescribeReply, EvaluateRequest, TrainReply, TrainRequest
+
+Tensors = dict[str, NDArray[np.float32]]
+COLUMN = "column"
+
+
+@dataclass(frozen=True)
+class FederationState:
+    """Where a federation stands after `round` complete rounds; everything that a resumed run needs."""
+
+    round: int
+    tensors: Tensors = field(repr=False)
+    decision: Decision = field(default_factory=Decision)
+    best_round: int = 0
+    best_score: float = -1.0
+    history: tuple[dict[str, Any], ...] = ()
+    sites: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def after(
+        self,
+        number: int,
+        tensors: Tensors,
+        scores: RoundScores,
+        admission: Admission,
+        timing: Mapping[str, float],
+    ) -> FederationState:
+        """The state after round `number`."""
+        replies = admission.accepted
+        sites = {name: dict(known) for name, known in self.sites.items()}
+        for name, reply in replies.items():
+            known = sites.setdefault(name, {"train_s": 0.0, "rounds": 0})
+            known.update(
+                n_train=reply.examples,
+                n_validation=reply.validation_examples,
+                device=reply.device,
+                precision=reply.precision,
+                peak_rss_mb=reply.peak_rss_mb,
+                train_s=known["train_s"] + reply.seconds,
+                rounds=known["rounds"] + 1,
+            )
+            if reply.received is not None:
+                known.setdefault("received", {})[str(number - 1)] = reply.received.macro_f1
+        macro = float(scores.validation["macro_f1"])
+        better = macro > self.best_score
+        losses = [(reply.loss, reply.examples) for reply in replies.values() if reply.loss is not None]
+        entry = {
+            "round": number,
+            "sites": sorted(replies),
+            "refused": dict(sorted(admission.refused.items())),
+            "loss": sum(loss * n for loss, n in losses) / sum(n for _, n in losses) if losses else None,
+            "validation": scores.validation,
+            "sets": scores.sets,
+            "decision": scores.decision.to_json(),
+            "best": better,
+            "cost": {
+                **timing,
+                "train_s": sum(reply.seconds for reply in replies.values()),
+                "bytes_up": admission.bytes_up,
+            },
+        }
+        return FederationState(
+            round=number,
+            tensors=tensors,
+            decision=scores.decision,
+            best_round=number if better else self.best_round,
+            best_score=macro if better else self.best_score,
+            history=(*self.history, entry),
+            sites=sites,
+        )
+
+    def finished(self, rounds: int, patience: int) -> bool:
+        """Whether all rounds are done or `patience` rounds brought no better validation score (0: never)."""
+        return self.round >= rounds or (patience > 0 and self.round - self.best_round >= patience > 0)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "round": self.round,
+            "decision": self.decision.to_json(),
+            "best_round": self.best_round,
+            "best_score": self.best_score,
+            "history": list(self.history),
+            "sites": self.sites,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], tensors: Tensors) -> FederationState:
+        return cls(
+            round=int(data["round"]),
+            tensors=tensors,
+            decision=Decision.from_json(data["decision"]),
+            best_round=int(data["best_round"]),
+            best_score=float(data["best_score"]),
+            history=tuple(data["history"]),
+            sites=dict(data["sites"]),
+        )
+
+
+@dataclass
+class Federation:
+    """One federation: its resolved settings, its folder, and how to make its evaluator once the labels are known.
+
+    `make_evaluator(taxonomy)` builds the model shell and the held-out sets; `held_out_labels()` names the labels that the
+    server's own sets hold (used with `taxonomy = "column"`).
+    """
+
+    settings: Settings
+    folder: Path
+    make_evaluator: Callable[[Taxonomy], Evaluator]
+    held_out_labels: Callable[[], list[str]]
+    run: str = "run"
+    taxonomy: Taxonomy | None = None
+    evaluator: Evaluator | None = None
+    began: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        for name in ("checkpoints", "audit", "updates"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        self.audit = Audit(self.folder / "audit" / "server.jsonl")
+
+    # --- settings that the round loop reads -----------------------------------------------------------------------
+
+    @property
+    def rounds(self) -> int:
+        assert self.settings.federation.rounds is not None
+        return self.settings.federation.rounds
+
+    @property
+    def patience(self) -> int:
+        return self.settings.federation.patience
+
+    @property
+    def min_sites(self) -> int:
+        return self.settings.federation.min_sites
+
+    @property
+    def deadline(self) -> float:
+        return self.settings.federation.round_deadline
+
+    @property
+    def max_norm_ratio(self) -> float:
+        return self.settings.aggregation.max_norm_ratio
+
+    @property
+    def weighting(self) -> str:
+        return self.settings.aggregation.weighting
+
+    @property
+    def labels_from_data(self) -> bool:
+        return self.settings.labels.taxonomy == COLUMN
+
+    def label_rows(self) -> tuple[str, ...]:
+        """Tensors with a row per label that are averaged over the sites that have the label; none if switched off."""
+        assert self.evaluator is not None
+        if self.settings.aggregation.label_rows == "all":
+            return ()
+        encoder = self.evaluator.encoder
+        return tuple(label_row_parameters(encoder.model, len(encoder.labels)))
+
+    # --- the life of a federation -----------------------------------------------------------------------------------
+
+    def agree(self, described: Mapping[str, DescribeReply]) -> None:
+        """Fix the label set and build the evaluator. Raises `DataError` if there are fewer than two labels."""
+        if self.labels_from_data:
+            names = {label for reply in described.values() for label in reply.labels}
+            self.taxonomy = column_taxonomy(sorted(names | set(self.held_out_labels())))
+        else:
+            self.taxonomy = load_taxonomy(self.settings.labels.taxonomy)
+        if len(self.taxonomy.labels) < 2:
+            raise DataError(
+                tr("there is only one label: nothing to tell apart", "只有一个标签，无从区分"),
+                where="labels",
+                got=str(len(self.taxonomy.labels)),
+                expected=">= 2",
+            )
+        self.evaluator = self.make_evaluator(self.taxonomy)
+
+    def start(self) -> FederationState:
+        """The newest complete checkpoint of this folder, or round 0 with fresh weights."""
+        assert self.evaluator is not None and self.taxonomy is not None
+        checkpoint = latest_checkpoint(self.folder / "checkpoints")
+        if checkpoint is None:
+            return FederationState(0, tensors_of(self.evaluator.encoder.model))
+        if checkpoint.state["taxonomy"] != self.taxonomy.checksum:
+            raise FederationError(
+                tr("the checkpoint was made with other labels", "检查点使用了不同的标签体系"),
+                where=str(self.folder / "checkpoints"),
+            )
+        state = FederationState.from_json(checkpoint.state["federation"], checkpoint.tensors)
+        self._write_metrics(state)
+        return state
+
+    def save(self, state: FederationState) -> None:
+        """Write the checkpoint of a complete round, atomically, then the lines of `metrics.jsonl`."""
+        assert self.taxonomy is not None
+        save_checkpoint(
+            self.folder / "checkpoints",
+            state.round,
+            state.tensors,
+            {"federation": state.to_json(), "taxonomy": self.taxonomy.checksum},
+            best=state.best_round == state.round,
+        )
+        self._write_metrics(state)
+
+    def best(self, state: FederationState) -> FederationState:
+        """The state with the tensors and the decision of the round that was best on validation."""
+        if state.best_round in (0, state.round):
+            return state
+        checkpoint = load_best(self.folder / "checkpoints")
+        best = FederationState.from_json(checkpoint.state["federation"], checkpoint.tensors)
+        return replace(state, tensors=best.tensors, decision=best.decision)
+
+    def evaluate(self, tensors: Tensors, replies: Mapping[str, TrainReply]) -> RoundScores:
+        """Score a new global model on the held-out sets."""
+        assert self.evaluator is not None
+        single = all(reply.single_label for reply in replies.values())
+        return self.evaluator.score(tensors, single_label=single)
+
+    # --- messages -----------------------------------------------------------------------------------------------------
+
+    def train_request(self, number: int, state: FederationState) -> TrainRequest:
+        return TrainRequest(
+            **self._common(state), round=number, rounds=self.rounds, payload=self.settings.aggregation.payload
+        )
+
+    def evaluate_request(self, state: FederationState) -> EvaluateRequest:
+        return EvaluateRequest(**self._common(state), round=state.round)
+
+    def model_payload(self, state: FederationState) -> bytes:
+        """The global model as it goes down to the sites, fp32."""
+        return pack_tensors(state.tensors).data
+
+    def shapes(self, state: FederationState) -> dict[str, tuple[int, ...]]:
+        return {name: tuple(tensor.shape) for name, tensor in state.tensors.items()}
+
+    def update_folder(self, number: int) -> Path:
+        """Where the updates of a round are spooled; what an interrupted round left there is not used again."""
+        folder = self.folder / "updates" / f"{number:05d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.iterdir():
+            left.unlink()
+        return folder
+
+    def _common(self, state: FederationState) -> dict[str, Any]:
+        assert self.taxonomy is not None
+        return {
+            "run": self.run,
+            "seed": self.settings.seed,
+            "model": {"name": self.settings.model.name, "max_length": self.settings.model.max_length},
+            "taxonomy": self.taxonomy.to_json(),
+            "training": self.settings.training.model_dump(mode="json"),
+            "decision": state.decision.to_json(),
+        }
+
+    def _write_metrics(self, state: FederationState) -> None:
+        lines = []
+        for entry in state.history:
+            for name, scores in {"validation": entry["validation"], **entry["sets"]}.items():
+                lines.append(json.dumps({"round": entry["round"], "set": name, **scores}, ensure_ascii=False))
+        text = "\n".join(lines) + ("\n" if lines else "")
+        write_durably(self.folder / "metrics.jsonl", [text.encode()])
+
+
+def as_json(value: Any) -> str:
+    """Readable JSON, Chinese left as it is."""
+    return json.dumps(value, ensure_ascii=False, indent=2, default=asdict)

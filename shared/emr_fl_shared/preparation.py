@@ -1,0 +1,104 @@
+"""From an export to texts and labels: the steps that a site's training records and the server's held-out sets share.
+
+source → normalise → de-identify → mask quoted diagnoses → map labels. Raw text stays in memory only.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emr_fl_shared.deidentify import Deidentifier
+from emr_fl_shared.deidentify.masking import mask_leakage
+from emr_fl_shared.errors import DataError
+from emr_fl_shared.labels import Taxonomy, map_labels
+from emr_fl_shared.messages import tr
+from emr_fl_shared.records import Record, note_text
+from emr_fl_shared.sources import read_records
+from emr_fl_shared.text.normalise import normalise
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Texts with labels, in the order of the export.
+
+    `texts` n strings; `labels` bool [n, K]; `patients` n pseudonyms (one per patient, never an identifier);
+    `identifiers` removed spans by kind; `dropped` records by reason; `unmapped` label values by reason;
+    `leaks` texts in which a quoted diagnosis was masked.
+    """
+
+    texts: list[str] = field(repr=False)
+    labels: NDArray[np.bool_] = field(repr=False)
+    patients: list[str] = field(repr=False)
+    identifiers: Counter[str]
+    dropped: Counter[str]
+    unmapped: Counter[str]
+    leaks: int
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+def label_counts(path: Path, columns: Mapping[str, str] | None) -> Counter[str]:
+    """How many records of an export carry each value of its labels column."""
+    records, _ = read_records(path, columns)
+    return Counter(name for record in records for name in set(record.labels))
+
+
+def prepare(path: Path, columns: Mapping[str, str] | None, taxonomy: Taxonomy, *, key: bytes) -> Prepared:
+    """Read and prepare one export. `key` keys the pseudonyms.
+
+    Raises `DataError` if the file can't be read or no record is left.
+    """
+    records, report = read_records(path, columns)
+    prepared = prepare_records(records, taxonomy, key=key)
+    prepared.dropped.update(report.skipped)
+    if not prepared.texts:
+        raise DataError(
+            tr("no record is left to work with", "没有可用的记录"),
+            where=str(path),
+            got=", ".join(f"{reason}: {count}" for reason, count in sorted(prepared.dropped.items())),
+            expected=tr(
+                "records with a text and at least one label of ", "有文本并且至少有一个标签的记录，标签体系 "
+            )
+            + taxonomy.name,
+            do=tr("check the label column and [labels] taxonomy", "请检查标签列和 [labels] taxonomy"),
+        )
+    return prepared
+
+
+def prepare_records(records: Sequence[Record], taxonomy: Taxonomy, *, key: bytes) -> Prepared:
+    """Prepare records that were read already."""
+    deidentifier = Deidentifier(key=key)
+    texts: list[str] = []
+    patients: list[str] = []
+    rows: list[tuple[int, ...]] = []
+    identifiers: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
+    unmapped: Counter[str] = Counter()
+    leaks = 0
+    for number, record in enumerate(records):
+        indices, reasons = map_labels(record, taxonomy)
+        unmapped.update(reasons)
+        if not indices:
+            dropped["no-label"] += 1
+            continue
+        clean, found = deidentifier.record(record)
+        identifiers.update(found)
+        text, masked = mask_leakage(normalise(note_text(clean)))
+        if not text.strip():
+            dropped["no-text"] += 1
+            continue
+        leaks += bool(masked)
+        texts.append(text)
+        patients.append(clean.patient_id or f"row-{number}")
+        rows.append(indices)
+    labels = np.zeros((len(rows), len(taxonomy.labels)), dtype=np.bool_)
+    for row, indices in enumerate(rows):
+        labels[row, list(indices)] = True
+    return Prepared(texts, labels, patients, identifiers, dropped, unmapped, leaks)
