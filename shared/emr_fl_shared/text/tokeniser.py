@@ -40,7 +40,7 @@ def tiny_tokenizer(max_length: int = 128) -> PreTrainedTokenizerFast:
         model_max_length=max_length,
     )
     add_placeholders(tokenizer, AddedToken)
-    return tokenizer  # type: ignore[no-any-return]
+    return tokenizer
 
 
 def add_placeholders(tokenizer: PreTrainedTokenizerFast, added_token: type | None = None) -> int:
