@@ -25,24 +25,22 @@ def bucketed_batches(
     """Positions 0 … n − 1, each once, in batches of similar padded length; batches come in random order.
 
     Records are shuffled, cut into pools of `pool_batches` batches, and sorted inside a pool by length rounded up to a
-    multiple of 8 (ties stay shuffled). All batches have nearly the same size — at most one apart inside a pool — instead of a last one
-    with a few records, whose records would weigh more in the mean loss of their step.
+    multiple of 8 (ties stay shuffled). There are ⌈n / batch_size⌉ batches, sizes at most one apart, instead of a
+    last one with a few records, whose records would weigh more in the mean loss of their step.
     """
-    order = generator.permutation(len(lengths))
+    parts = shuffled_batches(len(lengths), batch_size, generator)
     batches: list[IndexArray] = []
-    for pool in _even_parts(order, batch_size * pool_batches):
-        widths = np.array([padded_length(int(lengths[row])) for row in pool])
-        batches.extend(_even_parts(pool[np.argsort(widths, kind="stable")], batch_size))
+    for start in range(0, len(parts), pool_batches):
+        pool = parts[start : start + pool_batches]
+        rows = np.concatenate(pool)
+        widths = np.array([padded_length(int(lengths[row])) for row in rows])
+        ends = np.cumsum([len(part) for part in pool])[:-1]
+        batches.extend(np.split(rows[np.argsort(widths, kind="stable")], ends))
     return [batches[position] for position in generator.permutation(len(batches))]
 
 
 def shuffled_batches(count: int, batch_size: int, generator: np.random.Generator) -> list[IndexArray]:
-    """Positions 0 … count − 1 in random batches of nearly equal size, whatever their length."""
-    return _even_parts(generator.permutation(count), batch_size)
-
-
-def _even_parts(rows: IndexArray, largest: int) -> list[IndexArray]:
-    """`rows` in as few parts of at most `largest` as possible, sizes at most one apart."""
-    if len(rows) == 0:
+    """Positions 0 … count − 1 in ⌈count / batch_size⌉ random batches of nearly equal size, whatever their length."""
+    if count == 0:
         return []
-    return [part.astype(np.int64) for part in np.array_split(rows, -(-len(rows) // largest))]
+    return np.array_split(generator.permutation(count).astype(np.int64), -(-count // batch_size))

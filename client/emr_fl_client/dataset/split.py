@@ -71,4 +71,5 @@ def _smallest_harmless(
 ) -> list[int]:
     """For a very small site: the patient with the fewest records whose labels all remain in training; or nobody."""
     harmless = [rows for rows in order if not np.any((totals > 0) & (totals == y[rows].sum(axis=0)))]
-    return list(min(harmless, key=lambda rows: len(rows))) if harmless else []
+    smallest: list[int] = min(harmless, key=len, default=[])
+    return smallest
