@@ -20,11 +20,13 @@ _SPAN = re.compile(r"(\d+)(个月|天|日|周|月|年|小时)")
 
 @dataclass(slots=True)
 class Note:
-    """The three text fields of a note, without identifiers."""
+    """The three text fields of a note, without identifiers; how many symptoms and signs they state and deny."""
 
     chief: str = field(default="", repr=False)
     present: str = field(default="", repr=False)
     past: str = field(default="", repr=False)
+    stated: int = 0
+    denied: int = 0
 
     def __len__(self) -> int:
         return len(self.chief) + len(self.present) + len(self.past)
@@ -74,7 +76,9 @@ def write_note(picture: Picture, hospital: Hospital, difficulty: Difficulty, rng
     present = style["period"].join(ordered)
     if picture.named:
         present += style["comma"] + _fill(hospital.pattern("named", rng), dx=picture.named)
-    return Note(chief, present + "。", style["comma"].join(chosen) + ("。" if chosen else ""))
+    stated = len(told) + (len(picture.signs) if "signs" in parts else 0)
+    ending = "。" if chosen else ""
+    return Note(chief, present + "。", style["comma"].join(chosen) + ending, stated, len(negated))
 
 
 def copy_forward(note: Note, picture: Picture, hospital: Hospital, rng: random.Random) -> Note:
@@ -84,6 +88,8 @@ def copy_forward(note: Note, picture: Picture, hospital: Hospital, rng: random.R
         _chief(complaints or ["复诊"], picture, hospital, rng),
         hospital.pattern("again", rng) + note.present,
         note.past,
+        note.stated,
+        note.denied,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from zlib import crc32
@@ -78,6 +78,7 @@ class CorpusSummary:
     label_share: Mapping[int, float]
     copied_share: float
     noise_share: float
+    negated_share: float
     planted: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -91,6 +92,8 @@ class _File:
     planted: list[tuple[int, Planted]] = field(default_factory=list, repr=False)
     wrong: list[int] = field(default_factory=list)
     labels: Counter[int] = field(default_factory=Counter)
+    stated: int = 0
+    denied: int = 0
 
 
 def synthesise(
@@ -248,12 +251,15 @@ def _fill_file(
             note.chief = mistype(note.chief, rate, rng)
         else:
             note = write_note(picture, hospital, difficulty, rng)
-            note = Note(
-                mistype(note.chief, rate, rng),
-                mistype(note.present, rate, rng),
-                mistype(note.past, rate, rng),
+            note = replace(
+                note,
+                chief=mistype(note.chief, rate, rng),
+                present=mistype(note.present, rate, rng),
+                past=mistype(note.past, rate, rng),
             )
             notes[id(visit)] = note
+        file.stated += note.stated
+        file.denied += note.denied
         note = _with_gaps(note, difficulty.missing, rng)
         planted: list[Planted] = []
         if rng.random() < identifiers:
@@ -345,5 +351,7 @@ def _summary(out: Path, files: Mapping[str, _File]) -> CorpusSummary:
         copied_share=sum(v.copied_from is not None for f in files.values() for v, _ in f.visits)
         / max(1, visits),
         noise_share=sum(len(file.wrong) for file in files.values()) / max(1, visits),
+        negated_share=sum(f.denied for f in files.values())
+        / max(1, sum(f.denied + f.stated for f in files.values())),
         planted=dict(sorted(Counter(item.kind for f in files.values() for _, item in f.planted).items())),
     )
