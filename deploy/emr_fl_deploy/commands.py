@@ -51,7 +51,8 @@ def _simulate(app: typer.Typer) -> None:
             int | None, typer.Option(help=tr("sites of the sample federation", "样例联邦的机构数"))
         ] = None,
         records: Annotated[
-            int | None, typer.Option(help=tr("training records of the sample federation", "样例联邦的训练记录数"))
+            int | None,
+            typer.Option(help=tr("training records of the sample federation", "样例联邦的训练记录数")),
         ] = None,
         rounds: Annotated[int | None, typer.Option(help=tr("rounds", "轮数"))] = None,
         seed: Annotated[int | None, typer.Option(help=tr("seed of everything random", "随机种子"))] = None,
@@ -59,7 +60,8 @@ def _simulate(app: typer.Typer) -> None:
             Path | None, typer.Option(help=tr("run folder (runs/NAME-TIME)", "运行目录 (runs/NAME-TIME)"))
         ] = None,
         assign: Annotated[
-            list[str] | None, typer.Option("--set", help=tr("override any setting: a.b=c", "覆盖任意设置：a.b=c"))
+            list[str] | None,
+            typer.Option("--set", help=tr("override any setting: a.b=c", "覆盖任意设置：a.b=c")),
         ] = None,
         resume: Annotated[
             bool, typer.Option("--resume", help=tr("continue the run in --out", "继续 --out 中的运行"))
@@ -68,9 +70,12 @@ def _simulate(app: typer.Typer) -> None:
             str, typer.Option(help=tr("local (a process per site) or ray", "local（每机构一进程）或 ray"))
         ] = "local",
         baselines: Annotated[
-            bool, typer.Option("--baselines/--no-baselines", help=tr("run the baselines beside", "同时运行基线"))
+            bool,
+            typer.Option("--baselines/--no-baselines", help=tr("run the baselines beside", "同时运行基线")),
         ] = True,
-        gpus: Annotated[float, typer.Option(help=tr("GPUs per site, fractions allowed", "每机构 GPU 数，可为小数"))] = 0.0,
+        gpus: Annotated[
+            float, typer.Option(help=tr("GPUs per site, fractions allowed", "每机构 GPU 数，可为小数"))
+        ] = 0.0,
         cpus: Annotated[int, typer.Option(help=tr("CPU threads per site", "每机构 CPU 线程数"))] = 1,
     ) -> None:
         from emr_fl_deploy.simulate.command import Request, simulate
@@ -117,9 +122,12 @@ def _evaluate(app: typer.Typer) -> None:
             str, typer.Option(help=tr("of standard,noisy,adversarial", "standard,noisy,adversarial 之中"))
         ] = "standard,noisy",
         column: Annotated[
-            list[str] | None, typer.Option(help=tr("field=header, where not understood", "字段=表头，用于无法识别的表头"))
+            list[str] | None,
+            typer.Option(help=tr("field=header, where not understood", "字段=表头，用于无法识别的表头")),
         ] = None,
-        out: Annotated[Path | None, typer.Option(help=tr("write the scores as JSON", "把得分写成 JSON"))] = None,
+        out: Annotated[
+            Path | None, typer.Option(help=tr("write the scores as JSON", "把得分写成 JSON"))
+        ] = None,
         seed: Annotated[int, typer.Option(help=tr("seed of noise and attack", "噪声与攻击的种子"))] = 2026,
         json: Annotated[bool, typer.Option("--json", help=tr("print JSON", "输出 JSON"))] = False,
     ) -> None:
@@ -134,10 +142,13 @@ def _predict(app: typer.Typer) -> None:
         model: Annotated[Path, typer.Option(help=tr("model folder (RUN/model)", "模型目录 (RUN/model)"))],
         text: Annotated[list[str] | None, typer.Argument(help=tr("texts", "文本"))] = None,
         file: Annotated[
-            Path | None, typer.Option(help=tr("one text a line, or - for standard input", "每行一条文本；- 为标准输入"))
+            Path | None,
+            typer.Option(help=tr("one text a line, or - for standard input", "每行一条文本；- 为标准输入")),
         ] = None,
         json: Annotated[bool, typer.Option("--json", help=tr("print JSON", "输出 JSON"))] = False,
-        top: Annotated[int, typer.Option(help=tr("labels shown per text", "每条文本显示的标签数"), min=1)] = 5,
+        top: Annotated[
+            int, typer.Option(help=tr("labels shown per text", "每条文本显示的标签数"), min=1)
+        ] = 5,
     ) -> None:
         from emr_fl_deploy.scoring import predict
 

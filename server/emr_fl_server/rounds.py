@@ -70,9 +70,13 @@ class Answer:
         return body
 
 
-def run_rounds(grid: Grid, federation: Federation, observer: Observer) -> FederationState:
-    """Run all rounds that are left. Raises `FederationError` when too few sites are there or too few updates count."""
-    nodes = find_sites(grid, federation, observer)
+def run_rounds(
+    grid: Grid, federation: Federation, nodes: Mapping[str, int], observer: Observer
+) -> FederationState:
+    """Run all rounds that are left with the sites in `nodes` (name → node id).
+
+    Raises `FederationError` when too few updates count.
+    """
     state = federation.start()
     while not state.finished(federation.rounds, federation.patience):
         number = state.round + 1
@@ -127,9 +131,10 @@ def run_rounds(grid: Grid, federation: Federation, observer: Observer) -> Federa
     return state
 
 
-def evaluate_at_sites(grid: Grid, federation: Federation, state: FederationState) -> dict[str, SiteScores]:
+def evaluate_at_sites(
+    grid: Grid, federation: Federation, nodes: Mapping[str, int], state: FederationState
+) -> dict[str, SiteScores]:
     """The final model scored by each site on its own validation records, where the site's policy lets that out."""
-    nodes = {node.name: node.node_id for node in grid.get_nodes() if node.name in state.sites}
     request = federation.evaluate_request(state)
     scores: dict[str, SiteScores] = {}
     for answer in ask(grid, nodes, EVALUATE, request, federation.model_payload(state), federation.deadline):
@@ -157,6 +162,10 @@ def find_sites(grid: Grid, federation: Federation, observer: Observer) -> dict[s
         except FederationError as error:
             observer.refused(answer.site, error.render())
             continue
+        if reply.site != answer.site and not answer.site.isdecimal():
+            raise FederationError(
+                tr("a node answers in another's name", "节点冒用其他机构名"), got=reply.site
+            )
         if reply.site in described:
             raise FederationError(
                 tr("two nodes use one site's name", "两个节点使用同一机构名"), got=reply.site

@@ -15,7 +15,7 @@ import os
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -57,15 +57,14 @@ class _Site:
 class InProcessGrid(Grid):
     """A `Grid` whose nodes are processes on this machine, one per site, addressed by name.
 
-    Parameters: `sites` in any order; `factory` picklable (a module's function or `functools.partial` of one); `parallel`
-    sites that compute at a time; `threads` of torch per site; `environment` set in the sites' processes;
+    Parameters: `factories` site name → picklable factory (a module's function or `functools.partial` of one), called in
+    the site's own process; `parallel` sites that compute at a time; `threads` of torch per site; `environment` set in the sites' processes;
     `on_progress(site, event)` is called from a thread for what a site's ClientApp reports while it works.
     """
 
     def __init__(
         self,
-        sites: Sequence[str],
-        factory: AppFactory,
+        factories: Mapping[str, AppFactory],
         *,
         parallel: int,
         threads: int = 1,
@@ -73,14 +72,14 @@ class InProcessGrid(Grid):
         on_progress: Callable[[str, dict[str, Any]], None] | None = None,
     ) -> None:
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = RUN_ID, SERVER_NODE_ID, 1
-        self._factory = factory
+        self._factories = dict(factories)
         self._threads = threads
         self._environment = dict(environment or {})
         self._on_progress = on_progress
         self._run = Run.create_empty(RUN_ID)
         self._sites = {
             FIRST_SITE_NODE_ID + index: _Site(name, FIRST_SITE_NODE_ID + index, threading.Lock())
-            for index, name in enumerate(sorted(sites))
+            for index, name in enumerate(sorted(factories))
         }
         self._pool = ThreadPoolExecutor(max_workers=max(1, parallel), thread_name_prefix="site")
         self._replies: dict[str, bytes] = {}
@@ -238,7 +237,14 @@ class InProcessGrid(Grid):
         here, there = self._context.Pipe()
         process = self._context.Process(
             target=_serve,
-            args=(there, site.name, site.node_id, self._factory, self._threads, self._environment),
+            args=(
+                there,
+                site.name,
+                site.node_id,
+                self._factories[site.name],
+                self._threads,
+                self._environment,
+            ),
             name=f"emr-fl-site-{site.name}",
             daemon=True,
         )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emr_fl_server.evaluation.attacks import attack
+from emr_fl_server.evaluation.attacks import attack as attack_texts
 from emr_fl_server.evaluation.scoring import per_label_scores, score_sets
 from emr_fl_server.evaluation.sets import HeldOutSet
 from emr_fl_shared.config.settings import Attack
@@ -52,11 +52,11 @@ class Evaluator:
     def score(self, tensors: Mapping[str, NDArray[np.float32]], *, single_label: bool) -> RoundScores:
         """Score the model with these tensors on all sets."""
         load_tensors(self.encoder.model, tensors)
-        validation_logits = self._logits(self.validation)
+        validation_logits = self.logits(self.validation)
         decision = fit_decision(validation_logits, self.validation.y, single_label=single_label)
         if self.threshold is not None and decision.kind == "threshold":
             decision = Decision("threshold", self.threshold, decision.temperature)
-        logits = {name: self._logits(held_out) for name, held_out in self.sets.items()}
+        logits = {name: self.logits(held_out) for name, held_out in self.sets.items()}
         validation = score_sets({"validation": validation_logits}, {"validation": self.validation}, decision)
         return RoundScores(decision, validation["validation"], score_sets(logits, self.sets, decision))
 
@@ -64,7 +64,7 @@ class Evaluator:
         """What the report shows of the final model: scores per label and the reliability curve, on `standard`."""
         load_tensors(self.encoder.model, tensors)
         standard = self.sets["standard"]
-        probabilities = decision.probabilities(self._logits(standard))
+        probabilities = decision.probabilities(self.logits(standard))
         return {
             "per_label": per_label_scores(standard.y, probabilities, decision, self.encoder.labels),
             "reliability": reliability_bins(standard.y, probabilities),
@@ -76,16 +76,20 @@ class Evaluator:
         decision: Decision,
         settings: Attack,
     ) -> dict[str, Any] | None:
+        """`attack` the model with these tensors."""
+        load_tensors(self.encoder.model, tensors)
+        return self.attack(decision, settings)
+
+    def attack(self, decision: Decision, settings: Attack) -> dict[str, Any] | None:
         """Attack `settings.texts` texts of `standard` with queries to the model itself; scores on what came out.
 
         Returns `None` where there is nothing to attack.
         """
-        load_tensors(self.encoder.model, tensors)
         chosen = subset(self.sets["standard"], settings.texts, settings.seed)
         if not chosen.texts:
             return None
         clean_logits = self._of_texts(chosen.texts)
-        result = attack(
+        result = attack_texts(
             chosen.texts,
             chosen.y,
             lambda texts: decision.probabilities(self._of_texts(texts)),
@@ -110,7 +114,8 @@ class Evaluator:
             "budget": settings.budget,
         }
 
-    def _logits(self, held_out: HeldOutSet) -> Logits:
+    def logits(self, held_out: HeldOutSet) -> Logits:
+        """Logits float32 [n, K] of the model as it stands; a set's token ids are kept."""
         if held_out.name not in self._token_ids:
             self._token_ids[held_out.name] = self._encode(held_out.texts)
         return self._predict(self._token_ids[held_out.name])
@@ -144,7 +149,7 @@ def transfer_set(
         ([validation.texts[row] for row in tune], validation.y[tune]),
     )
     decide: Callable[[NDArray[np.float64]], NDArray[np.bool_]] = surrogate.decision.decide
-    result = attack(
+    result = attack_texts(
         chosen.texts,
         chosen.y,
         surrogate.probabilities,

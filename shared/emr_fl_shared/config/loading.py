@@ -87,8 +87,8 @@ def load_settings(
 ) -> Settings:
     """Settings from a file (or the defaults), the environment and `overrides`, strongest last."""
     tree: dict[str, Any] = read_toml(path) if path else {}
-    _merge(tree, environment_assignments(environment))
-    _merge(tree, overrides or {})
+    tree = merge(tree, environment_assignments(environment))
+    tree = merge(tree, overrides or {})
     return settings_from(tree, where=str(path) if path else "")
 
 
@@ -182,9 +182,12 @@ def _merge_at(tree: dict[str, Any], path: list[str], value: Any) -> None:
     tree[path[-1]] = value
 
 
-def _merge(tree: dict[str, Any], other: Mapping[str, Any]) -> None:
+def merge(tree: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """A new tree: `tree` with everything that `other` sets laid over it."""
+    merged = dict(tree)
     for key, value in other.items():
-        if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
-            _merge(tree[key], value)
-        else:
-            tree[key] = dict(value) if isinstance(value, Mapping) else value
+        below = merged.get(key)
+        merged[key] = (
+            merge(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
+        )
+    return merged

@@ -1,0 +1,172 @@
+"""`emr-fl predict` and `emr-fl evaluate`: a saved model on texts and on files."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from emr_fl_shared.durable import write_durably
+from emr_fl_shared.errors import DataError, UsageError
+from emr_fl_shared.messages import language, tr
+
+SETS = ("standard", "noisy", "adversarial")
+
+
+def predict(model: Path, texts: Sequence[str], *, file: Path | None, as_json: bool, top: int) -> None:
+    """Print labels and probabilities of each text. Nothing of a text is stored."""
+    given = _texts(texts, file)
+
+    from emr_fl_shared.deidentify import Deidentifier
+    from emr_fl_shared.model.encoder import encode, predict_logits
+    from emr_fl_shared.model.storage import load_model
+    from emr_fl_shared.text.normalise import normalise
+
+    saved = load_model(model)
+    deidentifier = Deidentifier(key=secrets.token_bytes(32))
+    # A model has only ever read de-identified text; it is given the same here.
+    clean = [normalise(deidentifier.text(text, {})[0]) for text in given]
+    token_ids = encode(saved.encoder.tokenizer, clean, saved.encoder.max_length)
+    probabilities = saved.decision.probabilities(predict_logits(saved.encoder.model, token_ids))
+    decided = saved.decision.decide(probabilities)
+    labels = saved.labels.labels
+    for row in range(len(given)):
+        order = sorted(range(len(labels)), key=lambda index, row=row: (-probabilities[row, index], index))
+        shown = [index for index in order if decided[row, index]]
+        shown += [index for index in order if not decided[row, index]][: max(0, top - len(shown))]
+        answer = [
+            {
+                "id": labels[index].id,
+                "zh": labels[index].zh,
+                "en": labels[index].en,
+                "probability": round(float(probabilities[row, index]), 4),
+                "given": bool(decided[row, index]),
+            }
+            for index in shown
+        ]
+        if as_json:
+            print(json.dumps({"text": row + 1, "labels": answer}, ensure_ascii=False))
+            continue
+        print(
+            f"[{row + 1}]"
+            + ("" if decided[row].any() else " " + tr("no label is sure enough", "没有足够确定的标签"))
+        )
+        for entry in answer:
+            name = entry["zh"] if language() == "zh" else entry["en"] or entry["zh"]
+            print(f"  {'*' if entry['given'] else ' '} {100 * entry['probability']:5.1f} %  {name}")
+
+
+def evaluate(
+    model: Path,
+    data: Path,
+    *,
+    sets: str,
+    columns: Sequence[str],
+    out: Path | None,
+    seed: int,
+    as_json: bool,
+) -> dict[str, Any]:
+    """Score a saved model on a file; prints a table (or JSON) and returns the scores by set."""
+    wanted = [name.strip() for name in sets.split(",") if name.strip()]
+    unknown = [name for name in wanted if name not in SETS]
+    if unknown or not wanted:
+        raise UsageError(
+            tr("unknown set", "未知的测试集"),
+            where="--sets",
+            got=", ".join(unknown) or sets,
+            expected=", ".join(SETS),
+        )
+    mapping = _columns(columns)
+
+    from emr_fl_server.evaluation.scoring import score_sets
+    from emr_fl_server.evaluation.sets import HeldOutSet
+
+    from emr_fl_server.evaluation.evaluator import Evaluator
+    from emr_fl_shared.config.settings import Attack
+    from emr_fl_shared.model.precision import FP32
+    from emr_fl_shared.model.storage import load_model
+    from emr_fl_shared.preparation import prepare
+    from emr_fl_shared.text.noise import make_noisy
+
+    saved = load_model(model)
+    prepared = prepare(data, mapping, saved.labels, key=secrets.token_bytes(32))
+    standard = HeldOutSet("standard", prepared.texts, prepared.labels, prepared.patients)
+    held_out = {"standard": standard}
+    if "noisy" in wanted:
+        noisy = make_noisy(standard.texts, seed=seed)
+        held_out["noisy"] = HeldOutSet("noisy", noisy, standard.y, standard.patients)
+    evaluator = Evaluator(saved.encoder, standard, held_out, precision=FP32)
+    logits = {name: evaluator.logits(held) for name, held in held_out.items()}
+    scores = score_sets(logits, held_out, saved.decision)
+    if "adversarial" in wanted:
+        attacked = evaluator.attack(saved.decision, Attack(seed=seed))
+        if attacked is not None:
+            scores["adversarial"] = attacked
+    result = {name: scores[name] for name in wanted if name in scores}
+    text = json.dumps(
+        {"schema": 1, "model": str(model), "data": str(data), "seed": seed, "sets": result},
+        ensure_ascii=False,
+        indent=2,
+    )
+    if out is not None:
+        write_durably(out, [text.encode()])
+    print(text if as_json else _table(result, prepared.dropped))
+    return result
+
+
+def _texts(texts: Sequence[str], file: Path | None) -> list[str]:
+    if texts and file is not None:
+        raise UsageError(tr("texts or a file, not both", "文本与文件只能给其一"), where="--file")
+    if file is not None:
+        try:
+            raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        except OSError as error:
+            raise DataError(
+                tr("the file can't be read", "文件无法读取"), where=str(file), got=error.strerror or ""
+            ) from None
+        try:
+            content = raw.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise DataError(
+                tr("the file is not UTF-8 text", "文件不是 UTF-8 文本"), where=str(file)
+            ) from None
+        texts = [line for line in content.splitlines() if line.strip()]
+    if not any(text.strip() for text in texts):
+        raise UsageError(
+            tr("there is no text", "没有文本"),
+            do=tr(
+                "give texts as arguments or --file F (- for standard input)",
+                "请以参数给出文本，或用 --file F（- 为标准输入）",
+            ),
+        )
+    return list(texts)
+
+
+def _columns(assignments: Sequence[str]) -> dict[str, str]:
+    mapping = {}
+    for assignment in assignments:
+        name, separator, header = assignment.partition("=")
+        if not separator or not name or not header:
+            raise UsageError(
+                tr("not a column", "不是列映射"), where="--column", got=assignment, expected="field=header"
+            )
+        mapping[name] = header
+    return mapping
+
+
+def _table(result: Mapping[str, Mapping[str, Any]], dropped: Mapping[str, int]) -> str:
+    lines = [f"{'':14}{'n':>7}{'macro-F1':>10}{'micro-F1':>10}{'PR-AUC':>9}{'ECE':>8}{'drop':>8}"]
+    for name, scores in result.items():
+        drop = scores.get("drop")
+        lines.append(
+            f"{name:14}{scores['n']:>7}{scores['macro_f1']:>10.4f}{scores['micro_f1']:>10.4f}"
+            f"{scores['pr_auc_macro']:>9.4f}{scores['ece']:>8.4f}"
+            + (f"{drop:>8.4f}" if drop is not None else "")
+        )
+    if dropped:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in sorted(dropped.items()))
+        lines.append(tr(f"not scored: {reasons}", f"未计分：{reasons}"))
+    return "\n".join(lines)

@@ -1,0 +1,94 @@
+"""What stands beside a simulated federation: TF-IDF with balanced logistic regression, on pooled text and per site.
+
+Pooling is possible here because all sites lie on one machine; no hospital may have it. Each job reads the sites' exports
+itself, through the same steps and with the same split as the site, and runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from emr_fl_server.evaluation.sets import HeldOutSet
+from emr_fl_shared.model.baselines import TfidfBaseline
+
+from emr_fl_client.app import progress_nowhere
+from emr_fl_deploy.simulate.grid import PRELOAD
+from emr_fl_deploy.simulate.sites import make_site
+from emr_fl_shared.config import Settings
+from emr_fl_shared.labels import Taxonomy
+from emr_fl_shared.metrics import score_set
+
+POOLED = "tfidf_balanced_pooled"
+LOCAL = "tfidf_balanced_local"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One TF-IDF model: trained on the training records of `sites`, tuned on `validation`, scored on `sets`."""
+
+    sites: tuple[str, ...]
+    settings: Settings
+    taxonomy: str
+    run: Path
+    validation: HeldOutSet = field(repr=False)
+    sets: Mapping[str, HeldOutSet] = field(repr=False)
+
+
+def run_tfidf(
+    settings: Settings,
+    taxonomy: Taxonomy,
+    run: Path,
+    validation: HeldOutSet,
+    sets: Mapping[str, HeldOutSet],
+    *,
+    parallel: int,
+) -> dict[str, dict[str, Any]]:
+    """Scores by set: `pooled`, and under each site's name what it reaches alone."""
+    names = tuple(sorted(settings.sites))
+    groups: dict[str, tuple[str, ...]] = {"pooled": names, **{name: (name,) for name in names}}
+    jobs = {
+        key: Job(group, settings, taxonomy.to_json(), run, validation, dict(sets))
+        for key, group in groups.items()
+    }
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    with ProcessPoolExecutor(max_workers=max(1, parallel), mp_context=context) as pool:
+        futures = {key: pool.submit(train_and_score, job) for key, job in jobs.items()}
+        return {key: future.result() for key, future in futures.items()}
+
+
+def train_and_score(job: Job) -> dict[str, Any]:
+    """Fit one model and score it on every set."""
+    taxonomy = Taxonomy.from_json(job.taxonomy)
+    texts: list[str] = []
+    labels = []
+    for name in job.sites:
+        site, _ = make_site(name, job.settings.sites[name], job.run, job.settings.seed, progress_nowhere)
+        data = site.data(taxonomy, job.settings.training, job.settings.seed)
+        texts += data.texts(data.train)
+        labels.append(data.labels(data.train))
+    model = TfidfBaseline()
+    model.fit(texts, np.concatenate(labels), (job.validation.texts, job.validation.y))
+    return {
+        name: score_set(held_out.y, model.probabilities(held_out.texts), model.decision)
+        for name, held_out in job.sets.items()
+    }
+
+
+def mean_scores(per_site: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, float]]:
+    """The mean over sites of every score, set by set."""
+    first = next(iter(per_site.values()))
+    return {
+        name: {
+            key: float(np.mean([scores[name][key] for scores in per_site.values()]))
+            for key, value in scores_of_first.items()
+            if isinstance(value, int | float)
+        }
+        for name, scores_of_first in first.items()
+    }

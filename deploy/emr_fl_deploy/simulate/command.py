@@ -1,0 +1,365 @@
+"""`emr-fl simulate`: from the command line to a run folder, and the table at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emr_fl_shared.config import Settings, parse_assignments, settings_from, write_settings
+from emr_fl_shared.config.loading import environment_assignments, merge, read_toml
+from emr_fl_shared.config.settings import TINY
+from emr_fl_shared.errors import DataError, Interrupted, SettingsError, StorageError, UsageError
+from emr_fl_shared.messages import tr
+
+ENGINES = ("local", "ray")
+SAMPLE_SITES, SAMPLE_RECORDS = 4, 6000
+SAMPLE_MARK = "sample.json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asked for."""
+
+    config: Path | None = None
+    data: Path | None = None
+    sites: int | None = None
+    records: int | None = None
+    rounds: int | None = None
+    seed: int | None = None
+    out: Path | None = None
+    assignments: tuple[str, ...] = ()
+    resume: bool = False
+    engine: str = "local"
+    baselines: bool = True
+    gpus: float = 0.0
+    cpus: int = 1
+
+
+def simulate(request: Request) -> dict[str, Any]:
+    """Run or continue a simulated federation; prints the table and returns the results."""
+    os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
+    os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    _check(request)
+    folder, settings, sample = _prepare_folder(request)
+    _check_sites(settings)
+
+    from emr_fl_deploy.simulate.console import RunConsole
+    from emr_fl_deploy.simulate.run import Machine, Simulation
+
+    if request.engine == "ray":
+        from emr_fl_deploy.simulate.ray_engine import require_ray
+
+        require_ray()
+    try:
+        with RunConsole() as console:
+            machine = Machine(request.engine, request.gpus, request.cpus)
+            simulation = Simulation(settings, folder, machine, console, sample_data=sample)
+            results = simulation.run(with_baselines=request.baselines)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            tr("interrupted; complete rounds are kept", "已中断；已完成的轮次均已保存"),
+            where=str(folder),
+            do=f"emr-fl simulate --resume --out {folder}",
+        ) from None
+    print(summary(results, folder))
+    return results
+
+
+def _check(request: Request) -> None:
+    if request.engine not in ENGINES:
+        raise UsageError(
+            tr("unknown engine", "未知的引擎"),
+            where="--engine",
+            got=request.engine,
+            expected=" | ".join(ENGINES),
+        )
+    if request.data is not None and (request.sites is not None or request.records is not None):
+        raise UsageError(
+            tr(
+                "--sites and --records belong to the sample federation", "--sites 与 --records 只用于样例联邦"
+            ),
+            where="--data",
+            do=tr("leave them out, or leave out --data", "请去掉它们，或去掉 --data"),
+        )
+    if request.cpus < 1:
+        raise UsageError(tr("at least one CPU thread per site", "每机构至少一个 CPU 线程"), where="--cpus")
+    if request.gpus < 0:
+        raise UsageError(tr("not a number of GPUs", "GPU 数不合法"), where="--gpus", got=str(request.gpus))
+
+
+def _prepare_folder(request: Request) -> tuple[Path, Settings, bool]:
+    """The run folder with its `settings.toml`, the settings with absolute paths, and whether the data are ours."""
+    if request.resume:
+        return _resumed(request)
+    tree, base = _settings_tree(request)
+    settings = settings_from(tree, where=_where(request))
+    folder = request.out or Path("runs") / f"{settings.federation.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(
+            tr("the run folder is not empty", "运行目录非空"),
+            where=str(folder),
+            do=tr("choose another --out, or continue it with --resume", "请换一个 --out，或用 --resume 继续"),
+        )
+    _make(folder)
+    if base is None:
+        base = _sample(request, folder, settings)
+        tree = merge(read_toml(base / "federation.toml"), tree)
+        settings = settings_from(tree, where=str(base / "federation.toml"))
+    settings = settings.with_paths_from(base.resolve()).resolved()
+    _check_count(settings)
+    _check_sources(settings)
+    write_settings(settings, folder / "settings.toml")
+    return folder, settings, _is_sample(settings)
+
+
+def _resumed(request: Request) -> tuple[Path, Settings, bool]:
+    folder = request.out or _newest_unfinished()
+    path = folder / "settings.toml"
+    if not path.is_file():
+        raise UsageError(
+            tr("there is no run to continue", "没有可继续的运行"),
+            where=str(folder),
+            expected="settings.toml",
+            do=tr("give the run folder with --out", "请用 --out 指定运行目录"),
+        )
+    try:
+        settings = settings_from(tomllib.loads(path.read_text(encoding="utf-8")), where=str(path))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(
+            tr("the run's settings can't be read", "运行的设置无法读取"),
+            where=str(path),
+            got=type(error).__name__,
+        ) from None
+    if (
+        request.config
+        or request.data
+        or request.assignments
+        or request.rounds is not None
+        or request.seed is not None
+    ):
+        tree, base = _settings_tree(request)
+        if base is None:
+            base = folder / "data"
+            tree = merge(read_toml(base / "federation.toml"), tree)
+        asked = settings_from(tree, where=_where(request)).with_paths_from(base.resolve()).resolved()
+        if asked != settings:
+            raise SettingsError(
+                tr("a run continues with its own settings only", "运行只能按原设置继续"),
+                where=str(path),
+                got=", ".join(differences(settings.as_toml_dict(), asked.as_toml_dict())),
+                do=tr("leave the settings out, or start a new run", "请去掉这些设置，或开始新的运行"),
+            )
+    _check_sources(settings)
+    return folder, settings, _is_sample(settings)
+
+
+def _settings_tree(request: Request) -> tuple[dict[str, Any], Path | None]:
+    """Settings as plain data, and the folder that their paths are relative to (`None`: the sample is still to make)."""
+    tree: dict[str, Any] = {}
+    base: Path | None = None
+    if request.data is not None:
+        file = request.data / "federation.toml"
+        if not request.data.is_dir() or not file.is_file():
+            raise SettingsError(
+                tr("no federation.toml in the data folder", "数据目录中没有 federation.toml"),
+                where=str(request.data),
+                do=tr(
+                    "emr-fl data synth --out DIR makes an example", "emr-fl data synth --out DIR 可生成示例"
+                ),
+            )
+        tree, base = read_toml(file), request.data
+    if request.config is not None:
+        given = read_toml(request.config)
+        if base is None and given.get("sites"):
+            base = request.config.parent
+        tree = merge(tree, given)
+    tree = merge(tree, environment_assignments())
+    tree = merge(tree, parse_assignments(request.assignments))
+    if request.rounds is not None:
+        tree = merge(tree, {"federation": {"rounds": request.rounds}})
+    if request.seed is not None:
+        tree = merge(tree, {"seed": request.seed})
+    if "name" not in tree.get("model", {}):
+        tree = merge(tree, {"model": {"name": TINY}})
+    return tree, base
+
+
+def _sample(request: Request, folder: Path, settings: Settings) -> Path:
+    from emr_fl_deploy.corpus import synthesise
+
+    sites = request.sites if request.sites is not None else SAMPLE_SITES
+    records = request.records if request.records is not None else SAMPLE_RECORDS
+    print(
+        tr(
+            f"making the sample federation: {sites} sites, {records} training records, seed {settings.seed} …",
+            f"正在生成样例联邦：{sites} 家机构，{records} 条训练记录，种子 {settings.seed} …",
+        ),
+        file=sys.stderr,
+    )
+    synthesise(folder / "data", sites=sites, records=records, seed=settings.seed)
+    return folder / "data"
+
+
+def _is_sample(settings: Settings) -> bool:
+    """Whether every source lies in a folder that `emr-fl data synth` made (it leaves `truth/README` there)."""
+    roots = {Path(site.source).parent.parent for site in settings.sites.values()}
+    return bool(roots) and all((root / "truth" / "identifiers.jsonl").is_file() for root in roots)
+
+
+def _check_count(settings: Settings) -> None:
+    needed = settings.federation.min_sites
+    if len(settings.sites) < needed:
+        raise SettingsError(
+            tr("too few sites for a federation", "机构数不足以组成联邦"),
+            where="sites",
+            got=str(len(settings.sites)),
+            expected=f">= {needed} (federation.min_sites)",
+            do=tr("add [sites.NAME] blocks with a source", "请添加带 source 的 [sites.NAME] 段"),
+        )
+
+
+def _check_sources(settings: Settings) -> None:
+    sets = settings.evaluation.sets
+    places = {f"sites.{name}.source": site.source for name, site in settings.sites.items()}
+    places |= {f"evaluation.sets.{name}": path for name, path in sets if path}
+    if not sets.standard:
+        raise SettingsError(
+            tr("there is no held-out set to score", "缺少留出的标准测试集"),
+            where="evaluation.sets.standard",
+            do=tr('add [evaluation.sets] standard = "FILE"', '请添加 [evaluation.sets] standard = "文件"'),
+        )
+    for place, path in places.items():
+        if not Path(path).is_file():
+            raise DataError(tr("no such file", "没有这个文件"), where=place, got=path)
+
+
+def _check_sites(settings: Settings) -> None:
+    """Read every file once before anything is started, so that a bad one is said at once and not after minutes."""
+    from emr_fl_shared.sources import read_records
+
+    for site in settings.sites.values():
+        read_records(Path(site.source), site.columns)
+    for _, path in settings.evaluation.sets:
+        if path:
+            read_records(Path(path), settings.evaluation.columns)
+
+
+def _newest_unfinished() -> Path:
+    found = sorted(Path("runs").glob("*/settings.toml"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise UsageError(
+            tr("there is no run to continue", "没有可继续的运行"),
+            where="runs/",
+            do=tr("give the run folder with --out", "请用 --out 指定运行目录"),
+        )
+    return found[-1].parent
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            tr("the run folder can't be made", "运行目录无法创建"),
+            where=str(folder),
+            got=error.strerror or "",
+        ) from None
+
+
+def _where(request: Request) -> str:
+    if request.data is not None:
+        return str(request.data / "federation.toml")
+    return str(request.config) if request.config else ""
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any], place: str = "") -> list[str]:
+    """Dotted places where two settings trees differ."""
+    found = []
+    for key in sorted({*one, *other}):
+        left, right = one.get(key), other.get(key)
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            found += differences(left, right, f"{place}{key}.")
+        elif left != right:
+            found.append(f"{place}{key}")
+    return found
+
+
+def summary(results: Mapping[str, Any], folder: Path) -> str:
+    """The table at the end: macro-F1 in per cent of the method and of what stands beside it."""
+    sets, baselines = results["sets"], results["baselines"]
+    columns = [
+        ("standard", tr("standard", "标准")),
+        ("noisy", tr("noisy", "噪声")),
+        ("adversarial", tr("adversarial", "对抗")),
+        ("cross_site", tr("cross-site", "跨机构")),
+    ]
+    columns = [(key, name) for key, name in columns if key in sets]
+    rows: list[tuple[str, Mapping[str, Any]]] = [(tr("federated, full method", "联邦，完整方法"), sets)]
+    names = {
+        "federated_plain": tr("federated, plain", "联邦，无增强与对抗"),
+        "tfidf_balanced_local": tr("TF-IDF, each site alone (mean)", "TF-IDF，各机构单独（均值）"),
+        "tfidf_balanced_pooled": tr("TF-IDF, pooled (no hospital may)", "TF-IDF，汇总数据（现实中不可行）"),
+    }
+    rows += [(name, baselines[key]) for key, name in names.items() if key in baselines]
+    width = max(_width(name) for name, _ in rows)
+    lines = [
+        "",
+        _pad("macro-F1 %", width) + "".join(_pad(name, 13, right=True) for _, name in columns),
+    ]
+    for name, scores in rows:
+        cells = [f"{100 * scores[key]['macro_f1']:.1f}" if key in scores else "–" for key, _ in columns]
+        lines.append(_pad(name, width) + "".join(cell.rjust(13) for cell in cells))
+    cost = results["cost"]
+    seconds = cost["wall_s"] + cost.get("baselines_s", 0.0)
+    ece = sets["standard"]["ece"]
+    n = sets["standard"]["n"]
+    lines += [
+        "",
+        tr(
+            f"n = {n} standard notes, seed {results['seed']}, {results['rounds']} rounds (best: {results['best_round']}), "
+            f"ECE {ece:.3f}, {seconds:.0f} s",
+            f"标准集 n = {n}，种子 {results['seed']}，{results['rounds']} 轮（最佳：第 {results['best_round']} 轮），"
+            f"ECE {ece:.3f}，用时 {seconds:.0f} 秒",
+        ),
+    ]
+    if results["sample_data"]:
+        lines.append(
+            tr(
+                "The data are invented by emr-fl: these scores say nothing about clinical performance.",
+                "数据由 emr-fl 虚构生成：这些得分不代表临床性能。",
+            )
+        )
+    lines.append(f"{tr('report', '报告')}: {(folder / 'report.html').resolve()}")
+    return "\n".join(lines)
+
+
+def _width(text: str) -> int:
+    return sum(2 if ord(character) > 0x2E7F else 1 for character in text)
+
+
+def _pad(text: str, width: int, *, right: bool = False) -> str:
+    space = " " * max(0, width - _width(text))
+    return space + text if right else text + space
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """`results.json` of a run folder. Raises `DataError` if it is not there or broken."""
+    path = folder / "results.json"
+    try:
+        results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            tr("no results in this run folder", "运行目录中没有结果"),
+            where=str(path),
+            got=type(error).__name__,
+        ) from None
+    return results
