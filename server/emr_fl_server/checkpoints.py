@@ -1,8 +1,9 @@
 """A checkpoint a round, in one file that is either complete or not there.
 
 `round-000007.safetensors` holds the tensors and, as JSON in its metadata, the round's state, under one digest. The last
-`keep` rounds and the best one stay; older ones go only after the new file is safely on disk, so that at every instant
-the newest complete one can be read. Reading verifies digests and falls back to the round before.
+`keep` rounds stay, with the best round that each of them knows; others go only after the new file is safely on disk, so that
+at every instant the newest complete one, and its best one, can be read. Reading verifies digests and falls back to the
+round before.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +33,14 @@ _NAME = re.compile(r"round-(\d{6,12})\.safetensors")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was saved for a round. `warnings`: newer files that had to be passed over, one line each."""
+    """What was saved for a round. `best_round`: the best so far, if one was marked; `warnings`: newer files that had to be
+    passed over, one line each."""
 
     round: int
     tensors: dict[str, NDArray[Any]] = field(repr=False)
     state: dict[str, Any] = field(repr=False)
     path: Path
+    best_round: int | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -48,17 +51,24 @@ def save_checkpoint(
     state: Mapping[str, Any],
     *,
     keep: int = KEEP,
-    best_round: int | None = None,
+    best: bool = False,
 ) -> Path:
     """Write the checkpoint of `round` and delete what is no longer needed; returns its path.
 
-    `tensors` are numpy arrays or torch tensors (of types that numpy has); `state` is JSON without NaN. Kept are the last `keep`
-    rounds up to this one and `best_round`; files of later rounds, left from a run that was taken up further back, go.
-    Raises StorageError (disk full, no permission) with everything older intact, DataError for content that can't be stored.
+    `tensors` are numpy arrays or torch tensors (of types that numpy has); `state` is JSON without NaN; `best` marks this
+    round as the best so far. Kept are the last `keep` rounds up to this one and their best ones; files of later rounds, left from
+    a run that was taken up further back, go. Raises StorageError (disk full, no permission) with everything older intact,
+    DataError for content that can't be stored.
     """
     if round < 0 or keep < 1:
         raise ValueError("round must be ≥ 0 and keep ≥ 1")
-    metadata = {"schema": _SCHEMA, "round": str(round), "state": _to_json(state)}
+    best_round = round if best else _known_best(folder, [r for r in checkpoint_rounds(folder) if r < round])
+    metadata = {
+        "schema": _SCHEMA,
+        "round": str(round),
+        "best_round": "" if best_round is None else str(best_round),
+        "state": _to_json(state),
+    }
     path = checkpoint_path(folder, round)
     arrays = {name: _as_array(name, tensor) for name, tensor in tensors.items()}
     try:
@@ -67,7 +77,7 @@ def save_checkpoint(
     except OSError as error:
         raise storage_error(error, folder) from error
     write_durably(path, serialise(arrays, metadata))
-    _prune(folder, round, keep, best_round)
+    _prune(folder, round, keep)
     return path
 
 
@@ -90,7 +100,7 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
                 + error.message
             )
             continue
-        return Checkpoint(found.round, found.tensors, found.state, found.path, tuple(warnings))
+        return replace(found, warnings=tuple(warnings))
     if warnings:
         raise FederationError(
             tr("no checkpoint can be used", "没有可用的检查点"),
@@ -99,6 +109,17 @@ def latest_checkpoint(folder: Path) -> Checkpoint | None:
             do=tr("start anew in another run folder", "请在新的运行目录中重新开始"),
         )
     return None
+
+
+def load_best(folder: Path) -> Checkpoint:
+    """The checkpoint of the round that the newest usable one knows as the best, verified.
+
+    Raises FederationError when there is no checkpoint or none was ever marked, DataError when the file is damaged.
+    """
+    newest = latest_checkpoint(folder)
+    if newest is None or newest.best_round is None:
+        raise FederationError(tr("no best round was saved", "没有保存过最佳轮次"), where=str(folder))
+    return newest if newest.best_round == newest.round else load_checkpoint(folder, newest.best_round)
 
 
 def load_checkpoint(folder: Path, round: int) -> Checkpoint:
@@ -117,7 +138,7 @@ def load_checkpoint(folder: Path, round: int) -> Checkpoint:
             where=str(path),
             got=error.strerror or type(error).__name__,
         ) from error
-    return Checkpoint(round, tensors, json.loads(metadata["state"]), path)
+    return Checkpoint(round, tensors, json.loads(metadata["state"]), path, _best_of(metadata))
 
 
 def checkpoint_rounds(folder: Path) -> list[int]:
@@ -133,9 +154,11 @@ def checkpoint_path(folder: Path, round: int) -> Path:
     return folder / f"round-{round:06d}.safetensors"
 
 
-def _prune(folder: Path, round: int, keep: int, best_round: int | None) -> None:
+def _prune(folder: Path, round: int, keep: int) -> None:
     rounds = checkpoint_rounds(folder)
-    kept = {*[r for r in rounds if r <= round][-keep:], best_round}
+    last = [r for r in rounds if r <= round][-keep:]
+    # each kept round with its own best one: after falling back, the older best must still be there
+    kept = {*last, *(_known_best(folder, [r]) for r in last)}
     try:
         for other in rounds:
             if other not in kept or other > round:
@@ -143,6 +166,22 @@ def _prune(folder: Path, round: int, keep: int, best_round: int | None) -> None:
         fsync_folder(folder)
     except OSError as error:
         raise storage_error(error, folder) from error
+
+
+def _known_best(folder: Path, rounds: list[int]) -> int | None:
+    """The best round according to the newest of `rounds` whose header can be read."""
+    for round in reversed(rounds):
+        try:
+            with TensorReader(checkpoint_path(folder, round)) as reader:
+                return _best_of(reader.metadata)
+        except (EmrFlError, OSError):
+            continue
+    return None
+
+
+def _best_of(metadata: Mapping[str, str]) -> int | None:
+    text = metadata.get("best_round", "")
+    return int(text) if text.isdecimal() else None
 
 
 def _to_json(state: Mapping[str, Any]) -> str:

@@ -1,0 +1,89 @@
+"""What an update must satisfy before it counts.
+
+Alone: the names, shapes and form of the round's model, an unbroken digest, finite values. Together, when the round closes:
+each norm against the median of the others', because one site that sends a hundred times what the others send moves the
+mean wherever it likes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from emr_fl_shared.errors import DataError
+from emr_fl_shared.payload import Float32, PayloadReader
+
+NORM_FACTOR = 10.0
+"""A norm above this many medians of the others is far from anything that skew between honest sites brings."""
+
+
+@dataclass(frozen=True)
+class NormReport:
+    """L2 norm of a site's whole difference, the median of the others', and their ratio (None with nothing to compare).
+
+    `suspicious`: the ratio is above the factor. A norm of 0 is no error (nothing was learned) but worth showing.
+    """
+
+    norm: float
+    median_of_others: float | None
+    ratio: float | None
+    suspicious: bool
+
+
+def check_update(payload: PayloadReader) -> float:
+    """Read an opened update once, a tensor at a time; returns its L2 norm.
+
+    Names, shapes and form were checked on opening; here digest and values are. Raises DataError.
+    """
+    payload.verify()
+    return math.sqrt(sum(squared_norm(payload.read(name)) for name in sorted(payload.shapes)))
+
+
+def check_tensors(tensors: Mapping[str, Float32], shapes: Mapping[str, tuple[int, ...]]) -> float:
+    """The same for tensors that are in memory already: names, shapes, dtype, finite values; returns the L2 norm."""
+    if tensors.keys() != shapes.keys():
+        missing, unknown = len(shapes.keys() - tensors.keys()), len(tensors.keys() - shapes.keys())
+        raise DataError(
+            "the tensors are not those of the round's model", got=f"{missing} missing, {unknown} unknown"
+        )
+    total = 0.0
+    for name in sorted(shapes):
+        tensor = tensors[name]
+        if tensor.dtype != np.float32 or tensor.shape != tuple(shapes[name]):
+            raise DataError(
+                "wrong shape or type",
+                where=name,
+                got=f"{tensor.dtype} {tensor.shape}",
+                expected=f"float32 {tuple(shapes[name])}",
+            )
+        if not np.isfinite(tensor).all():
+            raise DataError("values that are not numbers (NaN or infinite)", where=name)
+        total += squared_norm(tensor)
+    return math.sqrt(total)
+
+
+def squared_norm(tensor: Float32) -> float:
+    """Σ v² in float64: the largest fp32 squared does not overflow there."""
+    flat = tensor.reshape(-1)
+    total = 0.0
+    for begin in range(
+        0, flat.size, 2**20
+    ):  # widened in pieces, so that no second tensor of twice the size appears
+        piece = flat[begin : begin + 2**20].astype(np.float64)
+        total += float(piece @ piece)
+    return total
+
+
+def compare_norms(norms: Mapping[str, float], *, factor: float = NORM_FACTOR) -> dict[str, NormReport]:
+    """Each site's norm beside the median of the others'. With a single site, or others at 0, there is no ratio."""
+    reports: dict[str, NormReport] = {}
+    for site in sorted(norms):
+        others = [norm for other, norm in norms.items() if other != site]
+        middle = median(others) if others else None
+        ratio = norms[site] / middle if middle else None
+        reports[site] = NormReport(norms[site], middle, ratio, ratio is not None and ratio > factor)
+    return reports
