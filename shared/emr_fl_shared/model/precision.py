@@ -57,13 +57,14 @@ def cpu_flags() -> frozenset[str]:
 
 
 def cpu_bf16_pays(flags: frozenset[str] | None = None) -> bool:
-    """Whether bf16 autocast is faster than float32 on this CPU: only where it multiplies tiles (AMX).
+    """Whether bf16 autocast is faster than float32 on this CPU: where it multiplies bf16 in hardware.
 
-    With the vector instructions alone (`avx512_bf16`) a training step of the small encoder was slower than in
-    float32, see `tests/benchmarks/training_step.py`.
+    That is with tiles (`amx_bf16`) or with vector instructions (`avx512_bf16`; a training step of the small encoder
+    took 0.56 × the time of float32 on a Zen 4, see `tests/benchmarks/training_step.py`). Elsewhere bf16 is emulated.
     """
     flags = cpu_flags() if flags is None else flags
-    return platform.machine().lower() in {"x86_64", "amd64"} and "amx_bf16" in flags
+    x86 = platform.machine().lower() in {"x86_64", "amd64"}
+    return x86 and not flags.isdisjoint({"amx_bf16", "avx512_bf16"})
 
 
 def choose_precision(setting: str, device: torch.device) -> Precision:

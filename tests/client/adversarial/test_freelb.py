@@ -182,9 +182,9 @@ def test_perturbations_stay_in_the_ball_and_off_the_pads_and_rise() -> None:
     losses: list[Tensor] = []
     forward = model.forward
 
-    def observed(**given):
-        inputs.append(given["inputs_embeds"].detach().clone())
-        output = forward(**given)
+    def observed(**named):
+        inputs.append(named["inputs_embeds"].detach().clone())
+        output = forward(**named)
         losses.append(LOSS.per_record(output.logits, data.targets).detach())
         return output
 
@@ -194,8 +194,8 @@ def test_perturbations_stay_in_the_ball_and_off_the_pads_and_rise() -> None:
     clean = embedding(data.input_ids).detach()
     real = data.attention_mask[:, :, None]
     limit = 0.1 * (clean * real).flatten(1).norm(dim=1)
-    for given in inputs:
-        delta = given - clean
+    for disturbed in inputs:
+        delta = disturbed - clean
         assert (delta * (1 - real) == 0).all()
         assert (delta.flatten(1).norm(dim=1) <= limit * (1 + 1e-5)).all()
     assert (inputs[3] - clean).flatten(1).norm(dim=1).min() > 0.9 * limit.min()

@@ -15,10 +15,12 @@ CUDA = torch.device("cuda")
 
 @pytest.mark.parametrize(
     ("flags", "pays"),
-    [({"amx_bf16", "avx512_bf16"}, True), ({"avx512_bf16"}, False), ({"avx2"}, False), (set(), False)],
+    [({"amx_bf16", "avx512_bf16"}, True), ({"avx512_bf16"}, True), ({"avx2"}, False), (set(), False)],
     ids=["amx", "avx512-only", "avx2", "unknown"],
 )
-def test_bf16_on_a_cpu_needs_tiles(flags: set[str], pays: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bf16_on_a_cpu_needs_hardware_for_it(
+    flags: set[str], pays: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     assert cpu_bf16_pays(frozenset(flags)) is pays
     monkeypatch.setattr(precision, "cpu_flags", lambda: frozenset(flags))
