@@ -15,6 +15,7 @@ from statistics import median
 import numpy as np
 
 from emr_fl_shared.errors import DataError
+from emr_fl_shared.messages import tr
 from emr_fl_shared.payload import Float32, PayloadReader
 
 NORM_FACTOR = 10.0
@@ -48,20 +49,23 @@ def check_tensors(tensors: Mapping[str, Float32], shapes: Mapping[str, tuple[int
     if tensors.keys() != shapes.keys():
         missing, unknown = len(shapes.keys() - tensors.keys()), len(tensors.keys() - shapes.keys())
         raise DataError(
-            "the tensors are not those of the round's model", got=f"{missing} missing, {unknown} unknown"
+            tr("the tensors are not those of the round's model", "张量与本轮模型不符"),
+            got=tr(f"{missing} missing, {unknown} unknown", f"缺 {missing},多 {unknown}"),
         )
     total = 0.0
     for name in sorted(shapes):
         tensor = tensors[name]
         if tensor.dtype != np.float32 or tensor.shape != tuple(shapes[name]):
             raise DataError(
-                "wrong shape or type",
+                tr("wrong shape or type", "形状或类型不符"),
                 where=name,
                 got=f"{tensor.dtype} {tensor.shape}",
                 expected=f"float32 {tuple(shapes[name])}",
             )
         if not np.isfinite(tensor).all():
-            raise DataError("values that are not numbers (NaN or infinite)", where=name)
+            raise DataError(
+                tr("values that are not numbers (NaN or infinite)", "存在非数值(NaN 或无穷)"), where=name
+            )
         total += squared_norm(tensor)
     return math.sqrt(total)
 
