@@ -75,7 +75,7 @@ def homophones(side: Side) -> dict[str, tuple[str, ...]]:
     by_syllable: dict[str, list[str]] = defaultdict(list)
     for char, syllable in syllables().items():
         by_syllable[syllable].append(char)
-    pairs = set()
+    pairs: set[tuple[str, str]] = set()
     for syllable, chars in by_syllable.items():
         pairs.update((first, second) for first, second in combinations(sorted(chars), 2))
         if side == "test":
@@ -92,7 +92,9 @@ def homophones(side: Side) -> dict[str, tuple[str, ...]]:
 def shape_pairs() -> tuple[tuple[str, str], ...]:
     """The table `resources/confusions/shape.tsv`, without characters that carry meaning by themselves."""
     path = files("emr_fl_shared") / "resources" / "confusions" / "shape.tsv"
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    lines = [
+        line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")
+    ]
     rows = list(csv.reader(lines, delimiter="\t"))[1:]
     return tuple((row[0], row[1]) for row in rows if not MEANINGFUL.intersection(row))
 
@@ -125,7 +127,11 @@ def term_pairs(side: Side) -> dict[str, tuple[str, ...]]:
         if term.kind == UNIT:
             continue
         wordings = [wording for wording in term.training_wordings if _unambiguous(lexicon, wording, term)]
-        reserved = [form for form in term.noise_forms if form.lower() not in seen_in_training and _unambiguous(lexicon, form, term)]
+        reserved = [
+            form
+            for form in term.noise_forms
+            if form.lower() not in seen_in_training and _unambiguous(lexicon, form, term)
+        ]
         for wording in wordings:
             others = reserved if side == "test" else [other for other in wordings if other != wording]
             if others:

@@ -235,20 +235,33 @@ def _root() -> Traversable:
 def _listed(path: Traversable, suffix: str) -> list[Traversable]:
     if not path.is_dir():
         return []
-    return sorted((entry for entry in path.iterdir() if entry.name.endswith(suffix)), key=lambda entry: entry.name)
+    return sorted(
+        (entry for entry in path.iterdir() if entry.name.endswith(suffix)), key=lambda entry: entry.name
+    )
 
 
 def _rows(path: Traversable, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip() and not line.startswith("#")]
+    lines = [
+        line
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line.strip() and not line.startswith("#")
+    ]
     reader = csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     header = next(reader, [])
     missing = [column for column in columns if column not in header]
     if missing:
-        raise DataError("a lexicon file lacks columns", where=path.name, got=", ".join(header), expected=", ".join(missing))
+        raise DataError(
+            "a lexicon file lacks columns",
+            where=path.name,
+            got=", ".join(header),
+            expected=", ".join(missing),
+        )
     for number, cells in enumerate(reader, start=2):
         if len(cells) > len(header):
             raise DataError("a lexicon row has too many columns", where=f"{path.name}, entry {number}")
-        yield dict(zip(header, [cell.strip() for cell in cells] + [""] * (len(header) - len(cells)), strict=True))
+        yield dict(
+            zip(header, [cell.strip() for cell in cells] + [""] * (len(header) - len(cells)), strict=True)
+        )
 
 
 def _listing(cell: str) -> tuple[str, ...]:
@@ -277,7 +290,9 @@ def _read_diseases() -> Iterator[DiseaseNames]:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     for path in _listed(_root() / "diseases", ".yaml"):
-        for number, row in enumerate(yaml.load(path.read_text(encoding="utf-8"), Loader=loader) or [], start=1):
+        for number, row in enumerate(
+            yaml.load(path.read_text(encoding="utf-8"), Loader=loader) or [], start=1
+        ):
             try:
                 yield DiseaseNames(
                     label=int(row["label"]),
@@ -291,10 +306,14 @@ def _read_diseases() -> Iterator[DiseaseNames]:
 
 
 def _read_wordings(name: str) -> dict[str, tuple[str, ...]]:
-    return {row["category"]: _listing(row["wordings"]) for row in _rows(_root() / name, ("category", "wordings"))}
+    return {
+        row["category"]: _listing(row["wordings"]) for row in _rows(_root() / name, ("category", "wordings"))
+    }
 
 
 @cache
 def load_lexicon() -> Lexicon:
     """The lexicon of the package, read once a process (about 0.2 s)."""
-    return Lexicon(_read_terms(), _read_diseases(), _read_wordings("cues.tsv"), _read_wordings("protected.tsv"))
+    return Lexicon(
+        _read_terms(), _read_diseases(), _read_wordings("cues.tsv"), _read_wordings("protected.tsv")
+    )

@@ -25,7 +25,10 @@ _ONE_TO_ONE: dict[int, str] = {
     **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F) if chr(code) not in "，；：？！（）"},
     **{ord(char): "-" for char in "\u2010\u2011\u2012\u2013\u2212\ufe63"},
     **{ord(char): "·" for char in "•・‧∙⋅･"},
-    **{ord(char): " " for char in "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"},
+    **{
+        ord(char): " "
+        for char in "\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    },
     **{ord(char): " " for char in "\u202f\u205f\u3000\t\x0b\x0c"},
     **{ord(char): "\n" for char in "\r\x85\u2028\u2029"},
     ord("\u2015"): "—",
@@ -77,7 +80,12 @@ _PUNCTUATION = frozenset(_TO_FULL) | frozenset(_TO_HALF)
 
 def is_hanzi(char: str) -> bool:
     """Whether `char` is a Chinese character (unified ideographs with extensions A and B onward, and 〇)."""
-    return "\u4e00" <= char <= "\u9fff" or "\u3400" <= char <= "\u4dbf" or char == "〇" or "\U00020000" <= char <= "\U0003ffff"
+    return (
+        "\u4e00" <= char <= "\u9fff"
+        or "\u3400" <= char <= "\u4dbf"
+        or char == "〇"
+        or "\U00020000" <= char <= "\U0003ffff"
+    )
 
 
 def _fold_punctuation(chars: list[str]) -> None:

@@ -35,9 +35,17 @@ def test_no_pair_on_both_sides() -> None:
 
 def test_training_never_writes_a_reserved_wording() -> None:
     written_in_training = {
-        form for table in (term_pairs("train"), unit_pairs("train")) for forms in table.values() for form in forms
+        form
+        for table in (term_pairs("train"), unit_pairs("train"))
+        for forms in table.values()
+        for form in forms
     }
-    reserved = {form for table in (term_pairs("test"), unit_pairs("test")) for forms in table.values() for form in forms}
+    reserved = {
+        form
+        for table in (term_pairs("test"), unit_pairs("test"))
+        for forms in table.values()
+        for form in forms
+    }
     assert len(reserved) > 500
     assert not written_in_training & reserved
 
@@ -83,7 +91,12 @@ def test_shape_table() -> None:
 def test_side_does_not_depend_on_order_and_never_changes() -> None:
     assert side_of_pair("睛", "晴") == side_of_pair("晴", "睛")
     # Fixed for good: a change here would move pairs between training and evaluation of existing models.
-    assert [side_of_pair(*pair) for pair in ("睛晴", "己已", "胀涨", "咳该")] == ["test", "train", "test", "train"]
+    assert [side_of_pair(*pair) for pair in ("睛晴", "己已", "胀涨", "咳该")] == [
+        "test",
+        "train",
+        "test",
+        "train",
+    ]
 
 
 def test_term_pairs_stay_inside_a_concept() -> None:

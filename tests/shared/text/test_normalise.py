@@ -8,7 +8,9 @@ from emr_fl_shared.text.normalise import fold, normalise, normalise_with_offsets
 
 CLINICAL = st.text(
     alphabet=st.one_of(
-        st.sampled_from("，,；;：:？?！!（）()。、 \t\n\r\u3000\u200b\ufeff°CcF㎜㎎µμ３8５．.％%→↑↓±≥≤～~-－–—[]［］ＡaＺ体温无痛"),
+        st.sampled_from(
+            "，,；;：:？?！!（）()。、 \t\n\r\u3000\u200b\ufeff°CcF㎜㎎µμ３8５．.％%→↑↓±≥≤～~-－–—[]［］ＡaＺ体温无痛"
+        ),
         st.characters(),
     ),
     max_size=40,
@@ -60,7 +62,9 @@ def test_offsets_point_into_the_original_in_order(text: str) -> None:
     assert len(result) == len(offsets)
     assert offsets == sorted(offsets)
     assert all(0 <= offset < len(text) for offset in offsets)
-    hanzi = [(char, offset) for char, offset in zip(result, offsets, strict=True) if "\u4e00" <= char <= "\u9fff"]
+    hanzi = [
+        (char, offset) for char, offset in zip(result, offsets, strict=True) if "\u4e00" <= char <= "\u9fff"
+    ]
     assert all(text[offset] == char or ord(text[offset]) >= 0x2E80 for char, offset in hanzi)
 
 

@@ -32,7 +32,15 @@ def test_gb2312_is_complete_and_known_one_token_a_character() -> None:
 def test_placeholder_is_one_token_anywhere(placeholder: str) -> None:
     assert PLACEHOLDER.fullmatch(placeholder)
     tokenizer = tiny_tokenizer()
-    assert tokenizer.tokenize(f"患者{placeholder}，T{placeholder}3") == ["患", "者", placeholder, "，", "t", placeholder, "3"]
+    assert tokenizer.tokenize(f"患者{placeholder}，T{placeholder}3") == [
+        "患",
+        "者",
+        placeholder,
+        "，",
+        "t",
+        placeholder,
+        "3",
+    ]
 
 
 @pytest.mark.parametrize(
