@@ -109,8 +109,13 @@ def _unambiguous(lexicon: Lexicon, wording: str, term: Term) -> bool:
     """Whether a reader takes `wording` for this concept alone, and for no cue that would change the sentence."""
     if not matchable(wording):
         return False
-    entry = lexicon.entries[wording]
-    return entry.concepts == [term.term] and "negation" not in entry.cues and not entry.names
+    entry = lexicon.entry(wording)
+    return (
+        entry is not None
+        and entry.concepts == [term.term]
+        and "negation" not in entry.cues
+        and not entry.names
+    )
 
 
 @cache

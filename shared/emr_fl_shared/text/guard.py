@@ -12,6 +12,8 @@ Facts (order counts; letter case does not):
 - `time` (order, onset, past or present), `trend` (加重, 好转 …), `uncertainty`, `experiencer` (whose illness), `demography`;
 - `diagnosis`, `eponym`, `drug`, `route`, `allergy`, `placeholder`, and `phrase` (无明显诱因, 不能, 非酒精性 …: cues that negate no list).
 
+Besides, no text may name a lexicon concept that it did not name before (`finding`).
+
 Where a sentence can be read two ways the guard protects both readings. The facts of the last 20,000 texts are kept, since
 training meets the same texts in every epoch.
 """
@@ -26,7 +28,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import NamedTuple
 
-from emr_fl_shared.text.lexicon import Lexicon, Match, leftmost_longest, load_lexicon
+from emr_fl_shared.text.lexicon import Entry, Lexicon, Match, leftmost_longest, load_lexicon
 
 FACT_KINDS = (
     "negation",
@@ -50,6 +52,9 @@ FACT_KINDS = (
     "placeholder",
     "phrase",
 )
+FINDING = "finding"
+"""The violation of a text that names a concept which was not there before: 右上腹痛 → 右下腹痛, 咳嗽 → 咳血. To lose one is a
+typing error; to gain one is another illness."""
 NEGATED = "negated"
 """Kind of a protected span inside the scope of a negation (the cue itself is of kind `negation`)."""
 
@@ -60,6 +65,7 @@ _BOUNDARY = re.compile(r"[。；;！!？?\n，,]|(?<!\d)\.|\.(?!\d)")
 _HARD = frozenset("。；;！!？?\n.")
 _SEPARATOR = re.compile(r"\s*(?:[、，,/；;]|以及|及|和|与|或)\s*")
 _TAIL = re.compile(r"(?:等)?(?:症状|不适|表现|传染病史|慢性病史|病史|疾病|体征|史)?$")
+_SIDES = re.compile("[左右双]")
 _PRIVATE_USE = 0xE000
 
 
@@ -99,6 +105,8 @@ class Analysis:
     lists: tuple[NegatedList, ...] = field(repr=False)
     facts: tuple[object, ...] = field(repr=False)
     """One value for each of `FACT_KINDS`, comparable with `==`."""
+    mentions: frozenset[str] = field(repr=False)
+    """Every lexicon concept that the text names, also inside longer ones."""
 
 
 @cache
@@ -123,6 +131,11 @@ def _pattern() -> re.Pattern[str]:
     )
 
 
+def _is_item(entry: Entry) -> bool:
+    """Whether a wording by itself is one item of a list: a concept or a name."""
+    return bool(entry.concepts or entry.names) and not entry.denies
+
+
 class Guard:
     """Reads texts; see the module's docstring. `remember` is how many analyses are kept."""
 
@@ -140,12 +153,18 @@ class Guard:
         """The kinds of facts in which `after` differs from `before`; empty if the meaning was kept."""
         if before == after:
             return []
-        old, new = self.analyse(before).facts, self.read(after).facts
-        return [kind for kind, one, other in zip(FACT_KINDS, old, new, strict=True) if one != other]
+        old, new = self.analyse(before), _Reading(after, self._lexicon, self._code)
+        kinds = [
+            kind for kind, one, other in zip(FACT_KINDS, old.facts, new.facts(), strict=True) if one != other
+        ]
+        return kinds if new.mentions_only(old.mentions) else [*kinds, FINDING]
 
     def keeps(self, before: str, after: str) -> bool:
         """Whether `violations` would be empty."""
-        return before == after or self.analyse(before).facts == self.read(after).facts
+        if before == after:
+            return True
+        old, new = self.analyse(before), _Reading(after, self._lexicon, self._code)
+        return old.facts == new.facts() and new.mentions_only(old.mentions)
 
     def analyse(self, text: str) -> Analysis:
         """`read`, remembered."""
@@ -173,32 +192,43 @@ class _Reading:
         self.code = code
         self.every_match = lexicon.all_matches(text)
         self.tokens = leftmost_longest(self.every_match)
-        self.starts = [token.start for token in self.tokens]
+        self.starts = [token[0] for token in self.tokens]
         self.boundaries = [match.start() for match in _BOUNDARY.finditer(text)]
-        self.spans: list[Protected] = []
-        self.facts: dict[str, list[object]] = {kind: [] for kind in FACT_KINDS}
+        self.spans: list[tuple[int, int, str]] = []
+        self.found: dict[str, list[object]] = {kind: [] for kind in FACT_KINDS}
         self.units: list[TermSpan] = []
         self.lists: list[NegatedList] = []
         self.denied: list[tuple[int, int]] = []
         self.kept_whole: list[tuple[int, int]] = []
 
-    def analysis(self) -> Analysis:
+    def facts(self) -> tuple[object, ...]:
         self._patterns()
         self._negations()
         self._cues_and_names()
-        self.facts["side"].append("".join(char for char in self.text if char in "左右双"))
+        self.found["side"].append(_SIDES.findall(self.text))
+        # ordered lists compare as well as tuples and need no copy
+        return tuple(self.found.values())
+
+    def mentions_only(self, allowed: frozenset[str]) -> bool:
+        """Whether every concept that this text names is among `allowed`."""
+        return all(not entry.concepts or entry.value in allowed for _, _, entry in self.tokens)
+
+    def analysis(self) -> Analysis:
+        facts = self.facts()
+        self._nested()
         mask = bytearray(len(self.text))
         for start, end, _ in self.spans:
             mask[start:end] = b"\x01" * (end - start)
         self.spans.sort()
         return Analysis(
             text=self.text,
-            protected=tuple(self.spans),
+            protected=tuple(Protected(*span) for span in self.spans),
             free=tuple(index for index, taken in enumerate(mask) if not taken),
             terms=tuple(self._replaceable()),
             units=tuple(self.units),
             lists=tuple(self.lists),
-            facts=tuple(tuple(self.facts[kind]) for kind in FACT_KINDS),
+            facts=facts,
+            mentions=frozenset(concept for _, _, entry in self.every_match for concept in entry.concepts),
         )
 
     # -- numbers, signs, placeholders ---------------------------------------------------------------------------------
@@ -207,26 +237,26 @@ class _Reading:
         named = [
             (token.start, token.end)
             for token in self.tokens
-            if (token.entry.concepts or token.entry.names) and any(char.isdigit() for char in token.wording)
+            if token.entry.has_digit and (token.entry.concepts or token.entry.names)
         ]
         for match in _pattern().finditer(self.text):
             kind = match.lastgroup
             if kind in ("placeholder", "level", "stage", "sign"):
-                self._protect(match.start(), match.end(), kind)
-                self.facts[kind].append(match.group())
+                self.spans.append((match.start(), match.end(), kind))
+                self.found[kind].append(match.group())
                 if kind == "sign" and "-" in match.group() and "+" not in match.group():
                     self._deny_backward(match.start(), "(-)")
             elif match["chinese"]:
-                self._protect(match.start(), match.end(), "number")
-                self.facts["number"].append(match.group())
+                self.spans.append((match.start(), match.end(), "number"))
+                self.found["number"].append(match.group())
             elif not any(start <= match.start("digits") < end for start, end in named):
                 self._number(match)
 
     def _number(self, match: re.Match[str]) -> None:
         unit = match["unit"] or ""
         concept = self.lexicon.units.get(unit, unit)
-        self._protect(match.start(), match.end(), "number")
-        self.facts["number"].append((match["prefix"], match["digits"], concept, match["suffix"]))
+        self.spans.append((match.start(), match.end(), "number"))
+        self.found["number"].append((match["prefix"], match["digits"], concept, match["suffix"]))
         # 7月16日 and 2023年 are dates, not durations
         is_date = unit == "日" and self.text[match.start() - 1 : match.start()] == "月"
         if unit in self.lexicon.units and not is_date and len(match["digits"].split(".")[0]) <= 3:
@@ -235,47 +265,47 @@ class _Reading:
     # -- negation -----------------------------------------------------------------------------------------------------
 
     def _negations(self) -> None:
-        for token in self.tokens:
-            entry = token.entry
-            if "negation" in entry.cues and not entry.concepts and not entry.names:
-                self._protect(token.start, token.end, "negation")
-                clause_start, clause_end = self._clause(token.start)
-                if self.text[token.end : clause_end].strip(" 、：:"):
-                    self._deny(token.end, self._bare_list_end(clause_end), token.wording)
-                elif self.text[clause_start : token.start].strip():
-                    self._deny(clause_start, token.start, token.wording)
-                else:
-                    self.facts["negation"].append((token.wording, ()))
+        for start, end, entry in self.tokens:
+            if not entry.denies:
+                continue
+            self.spans.append((start, end, "negation"))
+            clause_start, clause_end = self._clause(start)
+            if self.text[end:clause_end].strip(" 、：:"):
+                self._deny(end, self._bare_list_end(clause_end), entry.value)
+            elif self.text[clause_start:start].strip():
+                self._deny(clause_start, start, entry.value)
+            else:
+                self.found["negation"].append((entry.value, (), ""))
 
     def _deny_backward(self, position: int, cue: str) -> None:
         clause_start, _ = self._clause(position)
-        self._deny(clause_start, position, cue)
+        if self.text[clause_start:position].strip():
+            self._deny(clause_start, position, cue)
 
     def _deny(self, start: int, end: int, cue: str) -> None:
-        self._protect(start, end, NEGATED)
+        self.spans.append((start, end, NEGATED))
         self.denied.append((start, end))
         # bound the list by its own tokens, so that 血压和心率 inside one term is not split
         key: list[str] = []
         position = start
         cuts: list[tuple[int, int]] = []
-        for token in self._tokens_between(start, end):
-            self._gap(position, token.start, key, cuts)
-            concepts = token.entry.concepts
-            key.append(self.code[concepts[0]] if concepts else token.wording.lower())
-            position = token.end
-        self._gap(position, end, key, cuts)
+        for left, right, entry in self._tokens_between(start, end):
+            if position < left:
+                self._gap(position, left, key, cuts)
+            key.append(self.code[entry.value] if entry.concepts else entry.value)
+            position = right
+        if position < end:
+            self._gap(position, end, key, cuts)
         joined = "".join(key)
         tail = _TAIL.search(joined)
         if tail and tail.group():
             joined = joined[: tail.start()]
         items = [item.strip() for item in joined.split("\x00")]
-        self.facts["negation"].append((cue, tuple(sorted(items)), tail.group() if tail else ""))
+        self.found["negation"].append((cue, tuple(sorted(items)), tail.group() if tail else ""))
         self._list(start, end, cuts)
 
     def _gap(self, start: int, end: int, key: list[str], cuts: list[tuple[int, int]]) -> None:
         """Append text[start:end] to the key with separators as NUL; note where the separators are."""
-        if start >= end:
-            return
         gap = self.text[start:end]
         key.append(_SEPARATOR.sub("\x00", gap.replace("\x00", "")).lower())
         cuts.extend((start + match.start(), start + match.end()) for match in _SEPARATOR.finditer(gap))
@@ -286,13 +316,16 @@ class _Reading:
         items = []
         for left, right in zip(edges[::2], edges[1::2], strict=True):
             inside = self._tokens_between(left, right)
-            if len(inside) == 1 and inside[0].start == left and inside[0].entry.concepts:
+            if len(inside) == 1 and inside[0].start == left and _is_item(inside[0].entry):
                 items.append((left, inside[0].end))
                 if inside[0].end == right:
                     continue
                 if right == end and _TAIL.fullmatch(self.text[inside[0].end : right].strip()):
                     continue
                 items.pop()
+        # 高血压、冠心病史: the last item's 史 belongs to all, so it stays the last one
+        if items and self.text[items[-1][1] - 1] == "史" and self.text[items[0][1] - 1] != "史":
+            items.pop()
         if len(items) > 1 and all("\n" not in self.text[slice(*cut)] for cut in cuts):
             self.lists.append(NegatedList(tuple(items)))
 
@@ -314,48 +347,55 @@ class _Reading:
     # -- cues and names -----------------------------------------------------------------------------------------------
 
     def _cues_and_names(self) -> None:
-        for match in self.every_match:
-            entry = match.entry
-            for kind in entry.cues:
-                self._protect(match.start, match.end, "phrase" if kind == "pseudo_negation" else kind)
-            for kind in entry.names:
-                self._protect(match.start, match.end, kind)
-        for token in self.tokens:
-            entry = token.entry
-            if not entry.cues and not entry.names:
+        for start, _, entry in self.tokens:
+            if not entry.special:
                 continue
-            if "experiencer" in entry.cues or "allergy" in entry.cues:
-                clause_start, clause_end = self._clause(token.start)
-                start = token.start if "experiencer" in entry.cues else clause_start
-                kind = "experiencer" if "experiencer" in entry.cues else "allergy"
-                self._protect(start, clause_end, kind)
-                self.kept_whole.append((start, clause_end))
-            if any(start <= token.start < end for start, end in self.denied):
+            cues = entry.cues
+            if "experiencer" in cues or "allergy" in cues:
+                self._keep_whole(start, "experiencer" if "experiencer" in cues else "allergy")
+            if self._within(start, self.denied):
                 continue
-            value = entry.concepts[0] if entry.concepts else token.wording.lower()
-            for kind in entry.cues:
+            for kind in cues:
                 if kind in _LITERAL_CUES:
-                    self.facts[kind].append(value)
+                    self.found[kind].append(entry.value)
                 elif kind == "pseudo_negation" and not entry.concepts:
-                    self.facts["phrase"].append(value)
+                    self.found["phrase"].append(entry.value)
             if not entry.concepts:
                 for kind in entry.names:
-                    self.facts[kind].append(value)
+                    self.found[kind].append(entry.value)
+
+    def _keep_whole(self, start: int, kind: str) -> None:
+        """Another person's illness is protected from the mention to the clause's end, an allergy with its whole clause."""
+        clause_start, clause_end = self._clause(start)
+        if kind == "allergy":
+            start = clause_start
+        self.spans.append((start, clause_end, kind))
+        self.kept_whole.append((start, clause_end))
+
+    def _nested(self) -> None:
+        """Protect cues and names also where they are part of a longer wording (无 in 无尿, 加重 in a finding)."""
+        for start, end, entry in self.every_match:
+            if entry.special:
+                for kind in entry.cues:
+                    self.spans.append((start, end, "phrase" if kind == "pseudo_negation" else kind))
+                for kind in entry.names:
+                    self.spans.append((start, end, kind))
 
     def _replaceable(self) -> Iterable[TermSpan]:
-        for token in self.tokens:
-            entry = token.entry
+        for start, end, entry in self.tokens:
             if len(entry.concepts) != 1 or entry.names or "allergy" in entry.cues:
                 continue
-            if any(start <= token.start < end for start, end in self.kept_whole):
-                continue
-            negated = any(start <= token.start < end for start, end in self.denied)
-            yield TermSpan(token.start, token.end, token.wording, negated)
+            if not self._within(start, self.kept_whole):
+                yield TermSpan(start, end, entry.wording, self._within(start, self.denied))
+
+    @staticmethod
+    def _within(position: int, spans: list[tuple[int, int]]) -> bool:
+        for start, end in spans:  # noqa: SIM110 - any() over a generator costs three times as much here
+            if start <= position < end:
+                return True
+        return False
 
     # -- places -------------------------------------------------------------------------------------------------------
-
-    def _protect(self, start: int, end: int, kind: str) -> None:
-        self.spans.append(Protected(start, end, kind))
 
     def _clause(self, position: int) -> tuple[int, int]:
         """The clause around `position`: from after the boundary before it to the boundary after it."""

@@ -73,13 +73,28 @@ class DiseaseNames:
         return (self.zh, *self.aliases, *self.abbreviations)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Entry:
-    """All that one wording may mean."""
+    """All that one wording may mean, whatever its letter case."""
 
+    wording: str  # as the files spell it first
     concepts: list[str] = field(default_factory=list)  # main terms of the concepts with this wording
     cues: list[str] = field(default_factory=list)  # kinds of cue
     names: list[str] = field(default_factory=list)  # "diagnosis", "drug", "eponym"
+    # derived from the above when the lexicon is complete, because they are asked for at every match
+    value: str = ""  # the first concept, else the wording in lower case
+    denies: bool = False  # a negation and nothing else
+    special: bool = False  # a cue or a name
+    has_digit: bool = False
+    latin_start: bool = False
+    latin_end: bool = False
+
+    def complete(self) -> None:
+        self.value = self.concepts[0] if self.concepts else self.wording.lower()
+        self.denies = "negation" in self.cues and not self.concepts and not self.names
+        self.special = bool(self.cues or self.names)
+        self.has_digit = any(char.isdigit() for char in self.wording)
+        self.latin_start, self.latin_end = _latin(self.wording[0]), _latin(self.wording[-1])
 
 
 class Match(NamedTuple):
@@ -87,8 +102,11 @@ class Match(NamedTuple):
 
     start: int
     end: int
-    wording: str
     entry: Entry
+
+    @property
+    def wording(self) -> str:
+        return self.entry.wording
 
 
 class Lexicon:
@@ -129,26 +147,50 @@ class Lexicon:
                 self._entry(wording).cues.append(kind)
         for kind, wordings in self.protected.items():
             for wording in wordings:
-                self._entry(wording).names.append(kind)
+                self._name(wording, kind)
         for disease in self.diseases:
             for name in disease.names:
                 # a disease that is named like a finding (头痛) is read as the finding
                 if matchable(name) and not self._entry(name).concepts:
-                    self._entry(name).names.append("diagnosis")
+                    self._name(name, "diagnosis")
             for treatment in disease.treatments:
                 if matchable(treatment) and not self._entry(treatment).concepts:
-                    self._entry(treatment).names.append("drug")
+                    self._name(treatment, "drug")
+
+        self._spread_cues()
+
+    def _spread_cues(self) -> None:
+        """What marks time, change … in one wording of a concept marks it in all: 突发 = 突然出现."""
+        kinds: dict[str, list[str]] = {}
+        for entry in self.entries.values():
+            if len(entry.concepts) == 1:
+                kinds.setdefault(entry.concepts[0], []).extend(
+                    kind for kind in entry.cues if kind not in ("negation", "pseudo_negation")
+                )
+        for entry in self.entries.values():
+            if len(entry.concepts) == 1:
+                entry.cues.extend(kind for kind in kinds[entry.concepts[0]] if kind not in entry.cues)
+
+    def _name(self, wording: str, kind: str) -> None:
+        names = self._entry(wording).names
+        if kind not in names:
+            names.append(kind)
+
+    def entry(self, wording: str) -> Entry | None:
+        """What `wording` may mean, in either letter case."""
+        return self.entries.get(wording.lower())
 
     def _entry(self, wording: str) -> Entry:
-        return self.entries.setdefault(wording, Entry())
+        return self.entries.setdefault(wording.lower(), Entry(wording))
 
     def _build_automaton(self) -> Any:
         import ahocorasick
 
         automaton = ahocorasick.Automaton()
-        for wording, entry in self.entries.items():
-            if entry.concepts or entry.cues or entry.names:
-                automaton.add_word(wording.lower(), (len(wording), entry, _edges(wording)))
+        for key, entry in self.entries.items():
+            entry.complete()
+            if entry.concepts or entry.special:
+                automaton.add_word(key, (len(key), entry))
         automaton.make_automaton()
         return automaton
 
@@ -158,20 +200,15 @@ class Lexicon:
         Letters match in either case; a wording that begins or ends with a letter is not found inside a longer Latin
         word; one that is a single letter (`T`, `P`) only before a number.
         """
+        lowered = text.lower()
+        if len(lowered) != len(text):  # İ becomes two characters; such a text is matched as it is written
+            lowered = text
         found = []
-        # lower() may change the length of a few non-Latin letters; ASCII folding is all that is wanted
-        lowered = text.lower() if text.isascii() or len(text.lower()) == len(text) else text
-        last = len(text)
-        for end_inclusive, (length, entry, (latin_start, latin_end)) in self._automaton.iter(lowered):
-            end = end_inclusive + 1
-            start = end - length
-            if latin_start and start and _latin(lowered[start - 1]):
+        for last, (length, entry) in self._automaton.iter(lowered):
+            start = last + 1 - length
+            if (entry.latin_start or entry.latin_end) and not _stands_alone(lowered, start, last + 1, entry):
                 continue
-            if latin_end and end < last and _latin(lowered[end]):
-                continue
-            if latin_start and length == 1 and not _number_follows(lowered, end):
-                continue
-            found.append(Match(start, end, text[start:end], entry))
+            found.append(Match(start, last + 1, entry))
         return found
 
     def matches(self, text: str) -> list[Match]:
@@ -180,7 +217,7 @@ class Lexicon:
 
     def concept(self, wording: str) -> str | None:
         """The main term of the one concept with this wording; `None` if there is none or more than one."""
-        entry = self.entries.get(wording)
+        entry = self.entry(wording)
         return entry.concepts[0] if entry and len(entry.concepts) == 1 else None
 
     def disease_names(self) -> frozenset[str]:
@@ -188,8 +225,8 @@ class Lexicon:
         return frozenset(name for disease in self.diseases for name in disease.names)
 
     def medical_words(self) -> frozenset[str]:
-        """Every wording of at least two characters: none of them is part of a person's name."""
-        return frozenset(wording for wording in self.entries if len(wording) > 1)
+        """Every wording of at least two characters, Latin ones in lower case: none is a person's name."""
+        return frozenset(key for key in self.entries if len(key) > 1)
 
 
 def leftmost_longest(matches: Iterable[Match]) -> list[Match]:
@@ -203,8 +240,9 @@ def leftmost_longest(matches: Iterable[Match]) -> list[Match]:
     return chosen
 
 
-def _reading_order(match: Match) -> tuple[int, int]:
-    return match.start, -match.end
+def _reading_order(match: Match) -> int:
+    # one integer sorts faster than a pair: by start, then the longest first
+    return (match[0] << 20) - match[1]
 
 
 def matchable(wording: str) -> bool:
@@ -216,8 +254,13 @@ def _latin(char: str) -> bool:
     return "a" <= char <= "z" or "A" <= char <= "Z"
 
 
-def _edges(wording: str) -> tuple[bool, bool]:
-    return _latin(wording[0]), _latin(wording[-1])
+def _stands_alone(text: str, start: int, end: int, entry: Entry) -> bool:
+    """Whether a wording with letters at its edges is a word of its own in lower-case `text`."""
+    if entry.latin_start and start and _latin(text[start - 1]):
+        return False
+    if entry.latin_end and end < len(text) and _latin(text[end]):
+        return False
+    return end - start > 1 or _number_follows(text, end)
 
 
 def _number_follows(text: str, position: int) -> bool:

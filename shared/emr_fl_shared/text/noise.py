@@ -22,8 +22,8 @@ from emr_fl_shared.text.normalise import is_hanzi
 KIND_WEIGHTS = {"sound": 0.38, "shape": 0.20, "wording": 0.14, "drop": 0.18, "debris": 0.10}
 """How often each kind is drawn; a wording touches about three characters, the others one."""
 
-_NEVER = frozenset(
-    "placeholder number sign level stage negation phrase uncertainty side trend experiencer demography".split()
+_NEVER = frozenset(("placeholder", "number", "sign", "level", "stage", "negation", "phrase")) | frozenset(
+    ("uncertainty", "side", "trend", "experiencer", "demography")
 )
 _DOUBLED = {
     "，": ("，，", ",", " ，"),
