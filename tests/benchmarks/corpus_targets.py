@@ -56,7 +56,9 @@ class Table:
         for file, columns in files.items():
             records, report = read_records(root / file, columns)
             for row, record in enumerate(records):
-                record = _masked(record, spans.get((file, row), []), {v: k for k, v in report.columns.items()})
+                record = _masked(
+                    record, spans.get((file, row), []), {v: k for k, v in report.columns.items()}
+                )
                 texts.append(note_text(record))
                 labels = np.zeros(len(taxonomy.names), dtype=bool)
                 labels[list(map_labels(record, taxonomy)[0])] = True
@@ -90,7 +92,9 @@ def tfidf_scores(train: Table, validation: Table, tests: dict[str, Table]) -> di
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import f1_score
 
-    vectoriser = TfidfVectorizer(analyzer="char", ngram_range=(1, 4), min_df=2, sublinear_tf=True, dtype=np.float32)
+    vectoriser = TfidfVectorizer(
+        analyzer="char", ngram_range=(1, 4), min_df=2, sublinear_tf=True, dtype=np.float32
+    )
     x = vectoriser.fit_transform(train.texts)
     sets = {"validation": validation, **tests}
     inputs = {name: vectoriser.transform(table.texts) for name, table in sets.items()}
@@ -103,12 +107,17 @@ def tfidf_scores(train: Table, validation: Table, tests: dict[str, Table]) -> di
         for name, matrix in inputs.items():
             scores[name][:, label] = model.decision_function(matrix)
     grid = np.linspace(-2, 3, 101)
-    cut = max(grid, key=lambda t: f1_score(validation.y, scores["validation"] > t, average="micro", zero_division=0))
+    cut = max(
+        grid, key=lambda t: f1_score(validation.y, scores["validation"] > t, average="micro", zero_division=0)
+    )
     found = {}
     for name, table in tests.items():
         guess, seen = scores[name] > cut, table.y.any(0)
         per_label = f1_score(table.y, guess, average=None, zero_division=0)
-        found[name] = (float(f1_score(table.y, guess, average="micro", zero_division=0)), float(per_label[seen].mean()))
+        found[name] = (
+            float(f1_score(table.y, guess, average="micro", zero_division=0)),
+            float(per_label[seen].mean()),
+        )
     return found
 
 
@@ -167,7 +176,9 @@ def measure(root: Path, records: int, seed: int, *, local: bool) -> dict[str, fl
             tfidf_scores(Table(root, {path: columns}), sets["validation"], {"standard": sets["standard"]})
             for path, columns in sites.items()
         ]
-        figures["TF-IDF micro-F1, mean of sites alone"] = float(np.mean([score["standard"][0] for score in alone]))
+        figures["TF-IDF micro-F1, mean of sites alone"] = float(
+            np.mean([score["standard"][0] for score in alone])
+        )
     return figures
 
 
@@ -190,7 +201,9 @@ def main() -> int:
         met = bool(((values >= low) & (values <= high)).all())
         missed += not met
         target = "" if (low, high) == (0.0, 1.0) else f"{low} – {high} {'met' if met else 'MISSED'}"
-        print(f"{name:42} {values.mean():9.3f} {values.std(ddof=1) if len(values) > 1 else 0:7.3f}   {target}")
+        print(
+            f"{name:42} {values.mean():9.3f} {values.std(ddof=1) if len(values) > 1 else 0:7.3f}   {target}"
+        )
     return 1 if missed else 0
 
 

@@ -13,13 +13,15 @@ class Difficulty:
     """Exponent of the labels' frequencies over all first diagnoses."""
     mix: tuple[float, float] = (0.3, 0.5)
     """Dirichlet parameter of a site's departments and labels, drawn uniformly from this range."""
+    cross_tempering: float = 0.7
+    """Power of the prevalence at the cross-site hospital: below 1 it sees more of what is rare elsewhere."""
     visits: float = 2.2
     """Mean visits of a patient."""
     same_label: float = 0.45
     """Share of later visits that are for the same label as the visit before."""
     copied: float = 0.15
     """Share of records whose present illness is copied from the visit before."""
-    comorbidity: float = 1.0
+    comorbidity: float = 0.88
     """Factor on the mean number of further diagnoses by age."""
     base: float = 0.08
     per_sharing: float = 0.07
@@ -42,6 +44,6 @@ class Difficulty:
     """Share of chronic further diagnoses that the past history names instead of hinting at by their drugs."""
     resolved: float = 0.35
     """Share of notes with a past illness that is over."""
-    length: tuple[float, float] = (92.0, 14.0)
+    length: tuple[float, float] = (97.0, 14.0)
     """Mean and standard deviation of the note's length in characters."""
     longest: int = 124

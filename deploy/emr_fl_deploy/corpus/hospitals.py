@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -14,7 +14,7 @@ from emr_fl_deploy.corpus.difficulty import Difficulty
 from emr_fl_deploy.corpus.knowledge import Finding, Knowledge, finding_probabilities
 from emr_fl_deploy.corpus.resources import read_yaml
 
-_FAVOURITE = 0.72
+_FAVOURITE, _OWN_TERM, _OTHERS = 0.76, 0.16, 0.08
 _PARTS = (
     *(
         "order",
@@ -138,14 +138,24 @@ def found_hospital(
     difficulty: Difficulty,
     generator: np.random.Generator,
     rng: random.Random,
+    *,
+    unlike: Sequence[Hospital] = (),
 ) -> Hospital:
-    """A hospital with its own preferences, drawn once from the explicit generators."""
+    """A hospital with its own preferences, drawn once from the explicit generators.
+
+    Its favourite wordings are none of those of the hospitals `unlike`, where the lexicon has another one.
+    """
+    taken = {
+        term: {other.wordings[term][0][0] for other in unlike if term in other.wordings}
+        for term in knowledge.findings
+    }
     return Hospital(
         name=name,
         style=style,
         layout=layout(style),
         wordings={
-            term: _preference(finding, style["wording"], rng) for term, finding in knowledge.findings.items()
+            term: _preference(finding, style["wording"], taken[term], rng)
+            for term, finding in knowledge.findings.items()
         },
         probabilities=finding_probabilities(
             knowledge,
@@ -158,25 +168,26 @@ def found_hospital(
 
 
 def _preference(
-    finding: Finding, wording: Mapping[str, float], rng: random.Random
+    finding: Finding, taste: Mapping[str, float], taken: Collection[str], rng: random.Random
 ) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    """One favourite wording by the house's taste, and a little of all others."""
-    groups: Sequence[tuple[str, tuple[str, ...]]] = (
-        ("synonyms", finding.synonyms),
-        ("colloquial", finding.colloquial),
-        ("abbreviations", finding.abbreviations),
-    )
+    """One favourite wording by the house's taste, the lexicon's own term now and then, the others rarely."""
+    groups = {
+        "synonyms": finding.synonyms,
+        "colloquial": finding.colloquial,
+        "abbreviations": finding.abbreviations,
+    }
+    forms = tuple(dict.fromkeys([finding.term, *(word for words in groups.values() for word in words)]))
     favourite, drawn = finding.term, rng.random()
-    for name, wordings in groups:
-        if drawn < wording[name]:
-            favourite = rng.choice(wordings) if wordings else finding.term
+    for name, words in groups.items():
+        if drawn < taste[name]:
+            favourite = rng.choice(words) if words else finding.term
             break
-        drawn -= wording[name]
-    forms = tuple(
-        dict.fromkeys(
-            [favourite, finding.term, *finding.synonyms, *finding.colloquial, *finding.abbreviations]
-        )
-    )
-    rest = (1.0 - _FAVOURITE) / max(1, len(forms) - 1)
-    weights = [_FAVOURITE if len(forms) > 1 else 1.0] + [rest] * (len(forms) - 1)
-    return forms, tuple(accumulate(weights))
+        drawn -= taste[name]
+    free = [form for form in forms if form not in taken]
+    if favourite in taken and free:
+        favourite = rng.choice(free)
+    weights = dict.fromkeys(forms, _OTHERS / len(forms))
+    weights[finding.term] += _OWN_TERM
+    weights[favourite] += _FAVOURITE
+    ordered = sorted(weights, key=lambda form: form != favourite)  # the favourite first
+    return tuple(ordered), tuple(accumulate(weights[form] for form in ordered))

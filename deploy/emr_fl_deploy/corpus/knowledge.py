@@ -32,6 +32,10 @@ class Finding:
     synonyms: tuple[str, ...] = ()
     colloquial: tuple[str, ...] = ()
     abbreviations: tuple[str, ...] = ()
+    sex: str = "any"
+
+    def fits(self, sex: str) -> bool:
+        return self.sex in ("any", sex)
 
     @property
     def deniable(self) -> bool:
@@ -69,6 +73,7 @@ class Knowledge:
     """All diseases and findings, with what the corpus derives from them.
 
     `sharing[term]`: number of labels with the finding.
+    `curable`: diseases that a past history may call over.
     `deniable[label, sex]`: symptoms of the label's diseases in this sex, which a note may deny.
     """
 
@@ -77,6 +82,7 @@ class Knowledge:
     by_label: Mapping[int, tuple[Disease, ...]]
     sharing: Mapping[str, int]
     deniable: Mapping[tuple[int, str], tuple[str, ...]]
+    curable: tuple[Disease, ...]
 
     @property
     def labels(self) -> tuple[int, ...]:
@@ -97,6 +103,8 @@ def _files(folder: Traversable, ending: str) -> list[Traversable]:
 
 def _read_findings(folder: Traversable) -> dict[str, Finding]:
     found: dict[str, Finding] = {}
+    language = read_yaml("language.yaml")
+    only = {sex: re.compile(language[f"only_{sex}"]) for sex in ("female", "male")}
     for item in _files(folder, ".tsv"):
         lines = [line for line in item.read_text("utf-8").splitlines() if line.strip() and line[0] != "#"]
         header = lines[0].split("\t")
@@ -108,6 +116,7 @@ def _read_findings(folder: Traversable) -> dict[str, Finding]:
                 _split(row["synonyms"]),
                 _split(row["colloquial"]),
                 _split(row["abbreviations"]),
+                next((sex for sex, pattern in only.items() if pattern.search(row["term"])), "any"),
             )
             found.setdefault(finding.term, finding)
     return found
@@ -156,6 +165,10 @@ def load_knowledge() -> Knowledge:
     return derive(diseases, findings)
 
 
+def _askable(finding: Finding | None, sex: str) -> bool:
+    return finding is not None and finding.kind == "symptom" and finding.deniable and finding.fits(sex)
+
+
 def derive(diseases: Iterable[Disease], findings: Mapping[str, Finding]) -> Knowledge:
     """Index the diseases and count how many labels share each finding."""
     by_label: dict[int, list[Disease]] = defaultdict(list)
@@ -164,6 +177,7 @@ def derive(diseases: Iterable[Disease], findings: Mapping[str, Finding]) -> Know
         by_label[disease.label].append(disease)
         for term in disease.findings:
             owners[term].add(disease.label)
+    never_over = re.compile(read_yaml("language.yaml")["never_over"])
     deniable = {
         (label, sex): tuple(
             dict.fromkeys(
@@ -171,7 +185,7 @@ def derive(diseases: Iterable[Disease], findings: Mapping[str, Finding]) -> Know
                 for disease in group
                 if disease.sex in ("any", sex)
                 for term in disease.findings
-                if term in findings and findings[term].kind == "symptom" and findings[term].deniable
+                if _askable(findings.get(term), sex)
             )
         )
         for label, group in by_label.items()
@@ -183,6 +197,12 @@ def derive(diseases: Iterable[Disease], findings: Mapping[str, Finding]) -> Know
         by_label={label: tuple(by_label[label]) for label in sorted(by_label)},
         sharing={term: len(labels) for term, labels in owners.items()},
         deniable=deniable,
+        curable=tuple(
+            disease
+            for group in by_label.values()
+            for disease in group
+            if not disease.chronic and len(disease.zh) <= 8 and not never_over.search(disease.zh)
+        ),
     )
 
 

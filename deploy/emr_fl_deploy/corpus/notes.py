@@ -136,7 +136,7 @@ def _optional(
         results.append(
             _fill_first(rng.choice(language["normal_result"]), name)
             if value is None
-            else f"{name}{_number(value)}{unit}"
+            else f"{name}{_number(value)}{'×' if unit.startswith('10^') else ''}{unit}"
         )
     if results:
         found.append(
@@ -182,7 +182,7 @@ def _past(picture: Picture, hospital: Hospital, rng: random.Random) -> list[tupl
     """Sentences of the past history; `True` for those that hint at a present disease and must stand."""
     style = hospital.style
     parts: list[tuple[str, bool]] = []
-    years = str(rng.randint(2, 20))
+    years = str(rng.randint(1, max(1, min(20, picture.age // 2))))
     for name in picture.known:
         parts.append((_fill(hospital.pattern("known", rng), dx=name, n=years), True))
     if picture.long_term_drugs:
@@ -192,7 +192,7 @@ def _past(picture: Picture, hospital: Hospital, rng: random.Random) -> list[tupl
         text = style["separator"].join(hospital.word(term, rng) for term in picture.habits[:2])
         parts.append((_fill(hospital.pattern("history", rng), list=text), True))
     if picture.resolved:
-        years = str(rng.randint(2, 15))
+        years = str(rng.randint(1, max(1, min(15, picture.age // 2))))
         text = picture.resolved
         if not text.endswith("后"):
             text = _fill(hospital.pattern("resolved", rng), dx=text, n=years)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from emr_fl_deploy.corpus.difficulty import Difficulty
@@ -17,6 +17,7 @@ _FURTHER_FACTOR = 0.6
 _STATED_VITAL = 0.5
 _STATED_LAB = 0.4
 _PRESSURE = ("收缩压", "舒张压")
+_YOUNGEST_PAST, _ADULT = 4, 20
 _CHRONIC_DENIED = ("高血压", "糖尿病", "冠心病", "肝炎", "结核")
 
 
@@ -38,6 +39,7 @@ class Picture:
     resolved: str = field(default="", repr=False)
     denied: list[str] = field(default_factory=list, repr=False)
     named: str = field(default="", repr=False)
+    age: int = 0
 
     def add(self, term: str, kind: str) -> None:
         group = {"symptom": self.symptoms, "sign": self.signs, "history": self.habits}.get(kind, self.results)
@@ -49,10 +51,13 @@ def draw_picture(
 ) -> Picture:
     """The picture of a visit at its hospital."""
     first, *others = visit.diseases
-    picture = Picture()
-    present = _findings(first, hospital, difficulty.positives, 1.0, rng) or list(first.findings)[:1]
+    sex = visit.patient.sex
+    picture = Picture(age=visit.age)
+    present = (
+        _findings(first, sex, hospital, knowledge, difficulty.positives, 1.0, rng) or list(first.findings)[:1]
+    )
     for disease in others:
-        present += _findings(disease, hospital, _FURTHER_FINDINGS, _FURTHER_FACTOR, rng)
+        present += _findings(disease, sex, hospital, knowledge, _FURTHER_FINDINGS, _FURTHER_FACTOR, rng)
     if rng.random() < difficulty.unrelated:
         stranger = rng.choice(knowledge.diseases)
         complaints = [
@@ -81,14 +86,29 @@ def draw_picture(
 
 
 def _findings(
-    disease: Disease, hospital: Hospital, most: int, factor: float, rng: random.Random
+    disease: Disease,
+    sex: str,
+    hospital: Hospital,
+    knowledge: Knowledge,
+    most: int,
+    factor: float,
+    rng: random.Random,
 ) -> list[str]:
-    pairs = hospital.probabilities[f"{disease.label}/{disease.zh}"]
+    stated = hospital.probabilities[f"{disease.label}/{disease.zh}"]
+    pairs = [pair for pair in stated if knowledge.findings[pair[0]].fits(sex)]
     drawn = [term for term, p in pairs if rng.random() < p * factor]
     if len(drawn) < min(2, most) and pairs:
         drawn.append(rng.choices(pairs, weights=[p for _, p in pairs])[0][0])
     rng.shuffle(drawn)
     return drawn[:most]
+
+
+def _askable(terms: Iterable[str], sex: str, knowledge: Knowledge) -> list[str]:
+    """Those of the terms that a physician may ask a patient of this sex for."""
+    findings = (knowledge.findings.get(term) for term in terms)
+    return [
+        finding.term for finding in findings if finding is not None and finding.deniable and finding.fits(sex)
+    ]
 
 
 def _negated(
@@ -97,7 +117,7 @@ def _negated(
     """Findings that the physician asked for in vain: those of diseases that are easily confused with this one."""
     first, sex = visit.diseases[0], visit.patient.sex
     wanted = rng.randint(*difficulty.negated)
-    typical = [t for t in first.negatives if t in knowledge.findings and knowledge.findings[t].deniable]
+    typical = _askable(first.negatives, sex, knowledge)
     confused = [term for label in first.confusable for term in knowledge.deniable.get((label, sex), ())]
     chosen: dict[str, None] = {}
     for _ in range(wanted * 4):
@@ -146,18 +166,19 @@ def _past(
     visit: Visit,
     knowledge: Knowledge,
     difficulty: Difficulty,
-    surgery: Sequence[str],
+    surgery: Mapping[str, Sequence[str]],
     rng: random.Random,
 ) -> None:
-    own = {disease.label for disease in visit.diseases}
-    if rng.random() < difficulty.resolved:
-        over = [rng.choice(knowledge.diseases) for _ in range(6)]
-        fitting = [
-            d for d in over if d.label not in own and d.fits(visit.patient.sex, visit.age) and len(d.zh) <= 8
-        ]
-        picture.resolved = rng.choice(surgery) if not fitting or rng.random() < 0.2 else fitting[0].zh
+    own, sex = {disease.label for disease in visit.diseases}, visit.patient.sex
+    if visit.age >= _YOUNGEST_PAST and rng.random() < difficulty.resolved:
+        over = [rng.choice(knowledge.curable) for _ in range(6)] if knowledge.curable else []
+        fitting = [d for d in over if d.label not in own and d.sex in ("any", sex) and d.ages[0] < visit.age]
+        operations = [*surgery["any"], *surgery[sex]] if visit.age >= _ADULT else []
+        if operations and (not fitting or rng.random() < 0.2):
+            picture.resolved = rng.choice(operations)
+        elif fitting:
+            picture.resolved = fitting[0].zh
     named = "".join(name for disease in visit.diseases for name in disease.names) + "".join(picture.known)
-    if not picture.long_term_drugs and rng.random() < 0.4:
+    if not picture.long_term_drugs and rng.random() < 0.4 and not own & {1, 2, 7}:
         denied = [name for name in _CHRONIC_DENIED if name not in named and name[:2] not in picture.resolved]
-        if not own & {1, 2, 7}:
-            picture.denied = denied[: rng.randint(2, 3)]
+        picture.denied = denied[: rng.randint(2, 3)]

@@ -110,11 +110,13 @@ def site_quotas(
 
 
 def skewed_quotas(
-    prior: Mapping[int, float], n: int, generator: np.random.Generator, mix: tuple[float, float]
+    prior: Mapping[int, float], n: int, generator: np.random.Generator, difficulty: Difficulty
 ) -> Counter[int]:
-    """First diagnoses of a hospital with its own mix: prevalence times a gamma draw per label."""
-    alpha = generator.uniform(*mix)
-    weights = {label: p * (generator.gamma(alpha) + 0.05) for label, p in prior.items()}
+    """First diagnoses of a hospital with its own mix: tempered prevalence times a gamma draw per label."""
+    alpha = generator.uniform(*difficulty.mix)
+    weights = {
+        label: p**difficulty.cross_tempering * (generator.gamma(alpha) + 0.05) for label, p in prior.items()
+    }
     total = sum(weights.values())
     return quotas({label: weight / total for label, weight in weights.items()}, n)
 

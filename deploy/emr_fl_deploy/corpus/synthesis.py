@@ -205,8 +205,9 @@ def _plan_files(sizes: Sizes, knowledge: Knowledge, difficulty: Difficulty, seed
             difficulty,
             _generator(seed, "cross-site"),
             _rng(seed, "cross-site", "words"),
+            unlike=hospitals,
         )
-        mix = skewed_quotas(prior, sizes.cross_site, _generator(seed, "cross-site-mix"), difficulty.mix)
+        mix = skewed_quotas(prior, sizes.cross_site, _generator(seed, "cross-site-mix"), difficulty)
         files[name] = _File(server_layout(), people(name, [(mix, stranger)]))
     return files
 
