@@ -157,7 +157,7 @@ class Site:
                 )
             self._data = (
                 key,
-                SiteData(prepared, train, validation, prepared.labels[train].any(axis=0)),
+                SiteData(prepared, train, validation, np.asarray(prepared.labels[train].any(axis=0))),
             )
         return self._data[1]
 

@@ -20,6 +20,8 @@ def predict(model: Path, texts: Sequence[str], *, file: Path | None, as_json: bo
     """Print labels and probabilities of each text. Nothing of a text is stored."""
     given = _texts(texts, file)
 
+    import numpy as np
+
     from emr_fl_shared.deidentify import Deidentifier
     from emr_fl_shared.model.encoder import encode, predict_logits
     from emr_fl_shared.model.storage import load_model
@@ -34,10 +36,10 @@ def predict(model: Path, texts: Sequence[str], *, file: Path | None, as_json: bo
     decided = saved.decision.decide(probabilities)
     labels = saved.labels.labels
     for row in range(len(given)):
-        order = sorted(range(len(labels)), key=lambda index, row=row: (-probabilities[row, index], index))
+        order = [int(index) for index in np.argsort(-probabilities[row], kind="stable")]
         shown = [index for index in order if decided[row, index]]
         shown += [index for index in order if not decided[row, index]][: max(0, top - len(shown))]
-        answer = [
+        answer: list[dict[str, Any]] = [
             {
                 "id": labels[index].id,
                 "zh": labels[index].zh,

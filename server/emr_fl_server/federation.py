@@ -167,10 +167,6 @@ class Federation:
         return self.settings.aggregation.max_norm_ratio
 
     @property
-    def weighting(self) -> str:
-        return self.settings.aggregation.weighting
-
-    @property
     def labels_from_data(self) -> bool:
         return self.settings.labels.taxonomy == COLUMN
 
@@ -258,13 +254,11 @@ class Federation:
     def shapes(self, state: FederationState) -> dict[str, tuple[int, ...]]:
         return {name: tuple(tensor.shape) for name, tensor in state.tensors.items()}
 
-    def update_folder(self, number: int) -> Path:
-        """Where the updates of a round are spooled; what an interrupted round left there is not used again."""
-        folder = self.folder / "updates" / f"{number:05d}"
-        folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.iterdir():
-            left.unlink()
-        return folder
+    def admission(self, number: int, state: FederationState) -> Admission:
+        """An empty admission for round `number`; what an interrupted round left in its spool is deleted."""
+        aggregation = self.settings.aggregation
+        folder = self.folder / "updates"
+        return Admission(folder, self.shapes(state), aggregation.payload, aggregation.weighting, self.audit)
 
     def _common(self, state: FederationState) -> dict[str, Any]:
         assert self.taxonomy is not None

@@ -15,7 +15,6 @@ from typing import Protocol
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from emr_fl_server.admission import Admission
 from emr_fl_server.federation import Federation, FederationState
 from emr_fl_shared.app import from_records, to_records
 from emr_fl_shared.errors import EmrFlError, FederationError
@@ -83,13 +82,15 @@ def run_rounds(
         observer.round_started(number, federation.rounds, sorted(nodes))
         # 1 · the global model to every site
         request = federation.train_request(number, state)
-        answers = ask(grid, nodes, TRAIN, request, federation.model_payload(state), federation.deadline)
+        model = federation.model_payload(state)
+        answers = ask(grid, nodes, TRAIN, request, model, federation.deadline)
         # 2 · each reply as it comes: checked alone, spooled, dropped from memory
         began = time.monotonic()
-        admission = Admission(federation.update_folder(number), federation.shapes(state), federation.audit)
+        admission = federation.admission(number, state)
         for answer in answers:
             try:
-                reply = admission.admit(answer.site, number, answer.read(TrainReply), answer.payload)
+                reply = answer.read(TrainReply)
+                admission.admit(answer.site, number, reply, answer.payload)
             except EmrFlError as error:
                 admission.refuse(answer.site, number, error)
                 observer.refused(answer.site, error.render())
@@ -101,7 +102,7 @@ def run_rounds(
         # 3 · checked against each other, averaged in site-name order
         observer.aggregating(number)
         began = time.monotonic()
-        for site, reason in admission.compare(federation.max_norm_ratio).items():
+        for site, reason in admission.compare(number, federation.max_norm_ratio).items():
             observer.refused(site, reason)
         if len(admission.accepted) < federation.min_sites:
             raise FederationError(
@@ -114,7 +115,7 @@ def run_rounds(
                     "参见运行目录的 audit/；可用 --resume 继续",
                 ),
             )
-        tensors = admission.fold(state.tensors, federation.weighting, federation.label_rows)
+        tensors = admission.fold(state.tensors, federation.label_rows())
         aggregate = time.monotonic() - began
         # 4 · the new global model on the held-out sets, 5 · the checkpoint: from here on the round is done
         began = time.monotonic()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import resource
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,7 +146,7 @@ class Simulation:
         main = self._federation(self.settings, self.folder, held_out)
         with self._grid() as grid:
             outcome = self._rounds(main, grid, tr("federation", "联邦"))
-            results = self._finish(main, outcome, held_out, began, grid)
+            results = self._finish(main, outcome, held_out, began)
             self._write(main, outcome, results)
             if with_baselines:
                 self._baselines(main, results, held_out, grid)
@@ -243,7 +242,7 @@ class Simulation:
         assert main.taxonomy is not None
         at = time.monotonic()
         validation, sets = held_out.sets(main.taxonomy)
-        scored = {name: sets[name] for name in ("standard", "noisy", "cross_site") if name in sets}
+        scored = {name: held for name, held in sets.items() if name != "adversarial"}
         self.console.say(
             "baseline: TF-IDF with balanced logistic regression, pooled and per site …",
             "基线：TF-IDF + 类别平衡逻辑回归，汇总与各机构 …",
@@ -298,11 +297,3 @@ class Simulation:
 
     def _write_results(self, results: Mapping[str, Any]) -> None:
         write_durably(self.folder / "results.json", [as_json(results).encode()])
-
-
-def children_peak_rss_mb() -> float:
-    """Highest resident memory of any ended child process, in MB."""
-    return round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024, 1)
-
-
-SayFinished = Callable[[Mapping[str, Any]], None]

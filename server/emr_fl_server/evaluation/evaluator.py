@@ -130,9 +130,7 @@ class Evaluator:
         return predict_logits(self.encoder.model, token_ids, self.batch_size, self.precision)
 
 
-def transfer_set(
-    standard: HeldOutSet, validation: HeldOutSet, settings: Attack, *, single_label: bool
-) -> HeldOutSet:
+def transfer_set(standard: HeldOutSet, validation: HeldOutSet, settings: Attack) -> HeldOutSet:
     """A fixed adversarial set for the rounds: texts of `standard` that fool a TF-IDF model.
 
     The surrogate is trained on half of the validation set and tuned on the other half, so nothing but the server's own

@@ -12,11 +12,6 @@ from emr_fl_shared.config.loading import environment_assignments, load_site_sett
 from emr_fl_shared.errors import SettingsError, UsageError
 
 
-@pytest.fixture(autouse=True)
-def english(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EMR_FL_LANG", "en")
-
-
 def test_every_problem_is_reported_at_once_with_its_dotted_place() -> None:
     with pytest.raises(SettingsError) as caught:
         settings_from(

@@ -1,0 +1,146 @@
+"""The door: deny by default, receipts first, nothing of a record in what leaves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flwr.app import Message, RecordDict
+
+from emr_fl_client.egress import Door
+from emr_fl_shared.app import from_records
+from emr_fl_shared.config.settings import Policy
+from emr_fl_shared.errors import DataError, PolicyError, StorageError
+from emr_fl_shared.payload import pack_tensors
+from emr_fl_shared.wire import (
+    DescribeReply,
+    EvaluateReply,
+    Failure,
+    SiteScores,
+    TrainReply,
+    unpack,
+)
+
+SHAPES = {"w": (2, 3), "b": (3,)}
+
+
+@pytest.fixture
+def request_message() -> Message:
+    message = Message(RecordDict(), 2, "train.round")
+    message.metadata.__dict__["_message_id"] = "1"
+    return message
+
+
+@pytest.fixture(autouse=True)
+def flower_identity() -> None:
+    from flwr.supercore.task_identity import TaskIdentity
+
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
+
+
+def reply(**changes: object) -> TrainReply:
+    fields: dict[str, object] = {
+        "site": "a",
+        "round": 1,
+        "examples": 10,
+        "validation_examples": 9,
+        "steps": 3,
+        "seconds": 1.23456,
+        "loss": 0.123456789,
+        "received": SiteScores(n=9, macro_f1=0.123456, micro_f1=0.5),
+        "single_label": False,
+        "payload": "fp32",
+        "device": "cpu",
+        "precision": "fp32",
+        "peak_rss_mb": 1.0,
+    }
+    return TrainReply.model_validate({**fields, **changes})
+
+
+def update(**changes: np.ndarray) -> bytes:
+    tensors = {"w": np.ones((2, 3), np.float32), "b": np.ones(3, np.float32)}
+    return pack_tensors({**tensors, **changes}).data
+
+
+def test_an_update_leaves_with_rounded_scores_and_a_receipt(tmp_path: Path, request_message: Message) -> None:
+    door = Door("a", Policy(), tmp_path / "egress.jsonl")
+    message = door.trained(request_message, reply(), update(), SHAPES)
+    body, payload = from_records(message.content)
+    sent = unpack(body, TrainReply)
+    assert payload == update()
+    assert (sent.loss, sent.received) == (0.1235, SiteScores(n=9, macro_f1=0.1235, micro_f1=0.5))
+    (receipt,) = [json.loads(line) for line in (tmp_path / "egress.jsonl").read_text().splitlines()]
+    assert receipt["kind"] == "trained"
+    assert receipt["payload_bytes"] == len(update())
+    assert receipt["tensors"] == 2
+    assert (tmp_path / "egress.jsonl").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(lambda: update(extra=np.ones(1, np.float32)), id="another tensor"),
+        pytest.param(lambda: update(b=np.ones(4, np.float32)), id="another shape"),
+        pytest.param(lambda: update()[:-1], id="truncated"),
+        pytest.param(lambda: b"raw text of a record", id="not tensors"),
+    ],
+)
+def test_anything_but_an_update_of_the_received_model_is_refused(
+    tmp_path: Path, request_message: Message, data: object
+) -> None:
+    assert callable(data)
+    door = Door("a", Policy(), tmp_path / "egress.jsonl")
+    with pytest.raises(PolicyError, match="does not match"):
+        door.trained(request_message, reply(), data(), SHAPES)
+    assert not (tmp_path / "egress.jsonl").exists()
+
+
+def test_the_policy_limits_rounds(tmp_path: Path, request_message: Message) -> None:
+    door = Door("a", Policy(max_rounds=3), tmp_path / "egress.jsonl")
+    door.trained(request_message, reply(round=3), update(), SHAPES)
+    with pytest.raises(PolicyError, match=r"policy\.max_rounds"):
+        door.trained(request_message, reply(round=4), update(), SHAPES)
+
+
+@pytest.mark.parametrize(("policy", "n"), [(Policy(smallest_count=10), 9), (Policy(share_scores=False), 500)])
+def test_scores_over_few_records_or_unwanted_stay(
+    tmp_path: Path, request_message: Message, policy: Policy, n: int
+) -> None:
+    scores = SiteScores(n=n, macro_f1=0.5, micro_f1=0.5)
+    message = Door("a", policy, tmp_path / "r").evaluated(
+        request_message, EvaluateReply(site="a", round=1, scores=scores)
+    )
+    assert unpack(from_records(message.content)[0], EvaluateReply).scores is None
+
+
+def test_rare_label_names_stay(tmp_path: Path, request_message: Message) -> None:
+    body = DescribeReply(site="a", labels=["common", "rare"], emr_fl="0", python="3", torch="2")
+    message = Door("a", Policy(smallest_count=5), tmp_path / "r").describe(
+        request_message, body, {"common": 5, "rare": 4}
+    )
+    assert unpack(from_records(message.content)[0], DescribeReply).labels == ["common"]
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "shown"),
+    [
+        (ValueError("患者张三，电话13800000000"), "internal", "ValueError"),
+        (PolicyError("no"), "policy", "no"),
+        (DataError("no such file", where="x.csv"), "data", "x.csv: no such file"),
+    ],
+)
+def test_only_our_own_words_leave_with_a_failure(
+    tmp_path: Path, request_message: Message, error: Exception, cause: str, shown: str
+) -> None:
+    message = Door("a", Policy(), tmp_path / "r").failed(request_message, error)
+    failure = unpack(from_records(message.content)[0], Failure)
+    assert (failure.cause, failure.reason) == (cause, shown)
+    assert "张三" not in (tmp_path / "r").read_text()
+
+
+def test_nothing_leaves_without_a_receipt(tmp_path: Path, request_message: Message) -> None:
+    (tmp_path / "r").mkdir()  # a folder stands where the receipts should be written
+    with pytest.raises(StorageError, match="nothing was sent"):
+        Door("a", Policy(), tmp_path / "r").trained(request_message, reply(), update(), SHAPES)

@@ -1,0 +1,84 @@
+"""The in-process grid with real sites in real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flwr.app import Message
+
+from emr_fl_deploy.simulate.grid import InProcessGrid
+from emr_fl_deploy.simulate.sites import factories
+from emr_fl_shared.app import from_records, to_records
+from emr_fl_shared.config import load_settings
+from emr_fl_shared.wire import DESCRIBE, DescribeReply, DescribeRequest, Failure, pack, unpack
+
+
+@pytest.fixture
+def grid(hand_written: Path, tmp_path: Path) -> Iterator[InProcessGrid]:
+    settings = load_settings(hand_written / "federation.toml").with_paths_from(hand_written)
+    with InProcessGrid(factories(settings, tmp_path / "run"), parallel=2) as grid:
+        yield grid
+    assert grid.site_processes() == {}
+
+
+def describe(grid: InProcessGrid, node: int, text: str | None = None) -> Message:
+    body = text if text is not None else pack(DescribeRequest(run="r", label_names=True))
+    (reply,) = grid.send_and_receive([Message(to_records(body), node, DESCRIBE)], timeout=60)
+    return reply
+
+
+def test_each_site_answers_from_a_process_of_its_own(grid: InProcessGrid) -> None:
+    names = {node.node_id: node.name for node in grid.get_nodes()}
+    for node, name in names.items():
+        body, payload = from_records(describe(grid, node).content)
+        assert payload is None
+        reply = unpack(body, DescribeReply)
+        assert reply.site == name
+        assert reply.labels == sorted(["呼吸", "消化", "神经"])
+    processes = grid.site_processes()
+    assert set(processes) == {"north", "south"}
+    assert len(set(processes.values()) | {os.getpid()}) == 3
+
+
+def test_a_killed_site_is_an_error_and_comes_back(grid: InProcessGrid) -> None:
+    node = next(iter(grid.get_node_ids()))
+    describe(grid, node)
+    (pid,) = grid.site_processes().values()
+    os.kill(pid, signal.SIGKILL)
+    until = time.monotonic() + 10
+    while grid.site_processes() and time.monotonic() < until:
+        time.sleep(0.05)
+    again = describe(grid, node)
+    assert not again.has_error()
+    assert set(grid.site_processes().values()) != {pid}
+
+
+def test_a_malformed_request_is_refused_without_echo(grid: InProcessGrid) -> None:
+    node = next(iter(grid.get_node_ids()))
+    reply = describe(grid, node, text='{"protocol": 1, "run": "r", "secret-value": "张三"}')
+    body, _ = from_records(reply.content)
+    failure = unpack(body, Failure)
+    assert failure.cause == "data"
+    assert "张三" not in body
+
+
+def test_a_missing_file_is_said_by_the_site(hand_written: Path, tmp_path: Path) -> None:
+    settings = load_settings(hand_written / "federation.toml").with_paths_from(hand_written)
+    (hand_written / "north.csv").unlink()
+    with InProcessGrid(factories(settings, tmp_path / "run"), parallel=1) as grid:
+        node = next(n.node_id for n in grid.get_nodes() if n.name == "north")
+        body, _ = from_records(describe(grid, node).content)
+    assert "north.csv" in unpack(body, Failure).reason
+
+
+def test_receipts_are_written_before_anything_leaves(grid: InProcessGrid, tmp_path: Path) -> None:
+    node = next(n.node_id for n in grid.get_nodes() if n.name == "north")
+    describe(grid, node)
+    receipts = (tmp_path / "run" / "audit" / "sites" / "north.jsonl").read_text(encoding="utf-8")
+    assert '"kind": "described"' in receipts
+    assert "咳嗽" not in receipts
