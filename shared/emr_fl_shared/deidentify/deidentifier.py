@@ -1,0 +1,169 @@
+"""`Deidentifier`: recognisers over a text, findings settled, operators applied, until nothing more is found."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import emr_fl_shared.deidentify.recognisers  # noqa: F401  (importing registers them)
+from emr_fl_shared.deidentify.audit import AuditReport
+from emr_fl_shared.deidentify.folding import fold
+from emr_fl_shared.deidentify.operators import Operator, placeholder, year_and_quarter
+from emr_fl_shared.deidentify.pseudonym import pseudonym
+from emr_fl_shared.deidentify.registry import Recogniser, recognisers
+from emr_fl_shared.deidentify.spans import Span, settle
+from emr_fl_shared.records import TEXT_FIELDS, Record
+
+_PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_]{1,30}\]")
+_AGE = re.compile(r"\d{1,3}")
+_MOST_PASSES = 4
+
+
+class Deidentifier:
+    """Removes identifiers from texts and records.
+
+    `key` keys the pseudonyms (32 bytes from the system's generator if none is given: then pseudonyms differ between
+    runs). `operators` replaces placeholders by kind. The audit of everything cleaned so far is in `.audit`.
+
+    >>> clean, spans = Deidentifier().text("患者张建国，电话13800138000，头痛3天。")
+    >>> clean
+    '患者[PATIENT_NAME]，电话[PHONE]，头痛3天。'
+    """
+
+    def __init__(
+        self,
+        chosen: Sequence[Recogniser] | None = None,
+        *,
+        key: bytes | None = None,
+        operators: Mapping[str, Operator] | None = None,
+    ) -> None:
+        self.recognisers: tuple[Recogniser, ...] = tuple(chosen) if chosen is not None else recognisers()
+        self.audit = AuditReport()
+        self._key = key or secrets.token_bytes(32)
+        self._operators = dict(operators or {})
+
+    def text(self, text: str, known: Mapping[str, str] | None = None) -> tuple[str, list[Span]]:
+        """The cleaned text and what was found in the original: spans in order, none overlapping. Never raises.
+
+        A second pass over the result finds nothing: the recognisers run again over the cleaned text until they are
+        silent, because a removal may uncover a context (`张建国13800138000`).
+        """
+        if not text:
+            return text, []
+        known = known or {}
+        spans: list[Span] = []
+        written: list[tuple[int, int, Span]] = []
+        current = text
+        for _ in range(_MOST_PASSES):
+            found = self._find(current, known)
+            if not found:
+                break
+            spans = settle([*spans, *_in_original(found, written)]) if spans else found
+            current, written = self._apply(text, spans)
+        return current, spans
+
+    def record(self, record: Record) -> tuple[Record, Counter[str]]:
+        """The record without identifiers, and the number of removals by kind.
+
+        All text fields and the written diagnosis are cleaned; identifier columns are emptied; `patient_id` and `record_id`
+        become pseudonyms (a record without a patient is its own patient); the date of the visit becomes its quarter
+        (`2024-Q1`), ages of 90 and over `90+`, and a ward's number leaves the department.
+        """
+        known = dict(record.identifiers)
+        known.setdefault("patient_id", record.patient_id)
+        known.setdefault("record_id", record.record_id)
+        total: Counter[str] = Counter()
+        by_field: dict[str, Counter[str]] = {}
+        cleaned: dict[str, str] = {}
+        for name in (*TEXT_FIELDS, "diagnosis_text", "department"):
+            value = getattr(record, name)
+            if not value:
+                continue
+            cleaned[name], spans = self.text(value, known)
+            if spans:
+                by_field[name] = Counter(span.kind for span in spans)
+                total.update(by_field[name])
+        self.audit.add(by_field)
+        when = year_and_quarter(record.visit_date)
+        age = _AGE.search(fold(record.age))
+        patient = (
+            ("patient", record.patient_id) if record.patient_id.strip() else ("record", record.record_id)
+        )
+        written = replace(
+            record,
+            chief_complaint=cleaned.get("chief_complaint", ""),
+            present_illness=cleaned.get("present_illness", ""),
+            past_history=cleaned.get("past_history", ""),
+            text=cleaned.get("text", ""),
+            diagnosis_text=cleaned.get("diagnosis_text", ""),
+            department=cleaned.get("department", ""),
+        )
+        return (
+            replace(
+                written,
+                identifiers={},
+                patient_id=pseudonym(self._key, *patient),
+                record_id=pseudonym(self._key, "record", record.record_id),
+                visit_date=f"{when[0]}-Q{when[1]}" if when else "",
+                age="90+" if age and int(age.group()) >= 90 and not _young(record.age) else record.age,
+            ),
+            total,
+        )
+
+    def _find(self, text: str, known: Mapping[str, str]) -> list[Span]:
+        folded = fold(text)
+        found = [span for recogniser in self.recognisers for span in recogniser.find(folded, known)]
+        if not found:
+            return []
+        written = [match.span() for match in _PLACEHOLDER.finditer(text)] if "[" in text else []
+        inside = [
+            span
+            for span in found
+            if 0 <= span.start < span.end <= len(text)
+            and not any(start < span.end and span.start < end for start, end in written)
+        ]
+        return settle(inside)
+
+    def _apply(self, text: str, spans: Sequence[Span]) -> tuple[str, list[tuple[int, int, Span]]]:
+        """The text with operators applied, and where in it each span's replacement stands."""
+        parts: list[str] = []
+        written: list[tuple[int, int, Span]] = []
+        position = length = 0
+        for span in spans:
+            operator = self._operators.get(span.kind, placeholder)
+            new = operator(span.kind, text[span.start : span.end])
+            length += span.start - position
+            written.append((length, length + len(new), span))
+            length += len(new)
+            parts.append(text[position : span.start])
+            parts.append(new)
+            position = span.end
+        parts.append(text[position:])
+        return "".join(parts), written
+
+
+def _in_original(found: Sequence[Span], written: Sequence[tuple[int, int, Span]]) -> list[Span]:
+    """Spans of the cleaned text as spans of the original; what touches a replacement takes in all that it replaced."""
+
+    def original(offset: int, *, end: bool) -> int:
+        shift = 0
+        for start, stop, span in written:
+            if offset < start or (end and offset == start):
+                break
+            if offset < stop or (end and offset == stop):
+                return span.end if end else span.start
+            shift = span.end - stop
+        return offset + shift
+
+    return [
+        span._replace(start=original(span.start, end=False), end=original(span.end, end=True))
+        for span in found
+    ]
+
+
+def _young(age: str) -> bool:
+    """An age given in months, weeks or days only."""
+    return "岁" not in age and any(unit in age for unit in ("月", "天", "日", "周", "小时"))

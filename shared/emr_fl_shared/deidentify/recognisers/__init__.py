@@ -1,0 +1,29 @@
+"""The recognisers that come with emr-fl, one module for each family of identifiers. Importing them registers them."""
+
+from __future__ import annotations
+
+from emr_fl_shared.deidentify.recognisers import (
+    address,
+    ages,
+    contact,
+    dates,
+    id_card,
+    known,
+    names,
+    numbers,
+    organisations,
+    phone,
+)
+
+__all__ = [
+    "address",
+    "ages",
+    "contact",
+    "dates",
+    "id_card",
+    "known",
+    "names",
+    "numbers",
+    "organisations",
+    "phone",
+]

@@ -1,0 +1,102 @@
+"""Addresses: what follows 住址, 家住, 户籍 …, and what has the shape of one (province … street, number, building).
+
+A bare province or city stays, as one of a million people and more; from the county down it is removed.
+
+>>> from emr_fl_shared.deidentify.recognisers.address import Address
+>>> text = "家住河南省固始县陈淋子镇3组,现住院治疗,曾在北京务工,住址:建国路88号2单元301"
+>>> sorted({text[s.start:s.end] for s in Address().find(text, {})})
+['建国路88号2单元301', '河南省固始县陈淋子镇3组']
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from emr_fl_shared.deidentify.registry import register
+from emr_fl_shared.deidentify.spans import Span
+from emr_fl_shared.deidentify.wordlists import words
+
+# Characters of place names: Chinese, but none of the words that stand in front of one.
+_C = r"[^\W\dA-Za-z_在于到从至为是系住来自去回者因及和与的了往由被现曾患其我本该这那有无]"
+_UNIT = r"(?:[\dA-Za-z一二三四五六七八九十]{1,5}(?:-\d{1,4}){0,3}[ ]?(?:号楼|号院|号|栋|幢|座|弄|单元|室|楼|层|组|队|社|巷|期|区|户|支弄)|-?\d{1,4}-\d{1,4}(?:-\d{1,4})?|(?<=[元楼栋幢座层])\d{2,5}(?!\d))"
+_WAY = r"(?:大街|大道|街道|胡同|公路|路|街|巷|弄|里弄|支路|环路)"
+_ESTATE = r"(?:小区|花园|花苑|家园|公寓|新村|新苑|雅苑|佳苑|嘉园|山庄|大厦|广场|社区|家属院|家属楼|宿舍|城|苑|园|庄|坊|里|湾|邨)"
+_VILLAGE = r"(?:镇|乡|街道|苏木|民族乡|村|屯|庄|寨|嘎查|社区|自然村|行政村|办事处|农场|林场)"
+_CUE = re.compile(
+    r"(?:家庭住址|家庭地址|现住址|现住地址|常住地址|联系地址|通讯地址|户籍地址|户口地址|户籍所在地|居住地址|身份证地址|工作地址|现居住地|居住地|常住地|暂住地|出生地|住址|地址|籍贯|户籍|户口|原籍)"
+    r"[ ]*(?:[:为是在于]|位于)[ ]*([^\s,。;!?()\[\]\n\t、]{2,45})"
+)
+_LIVES = re.compile(
+    r"(?:家住在|家住于|家住|现住在|现住于|现住|居住在|居住于|现居住|现居于|现居|暂住于|暂住在|暂住|租住于|租住在|租住|住在|住于|来自于|来自|户籍在|老家在|老家)[ ]*([^\s,。;!?()\[\]\n\t、]{2,40})"
+)
+_END = re.compile(
+    r"(?:联系|电话|手机|身份证|邮编|邮政编码|患者|病人|主诉|因|邮箱|微信|病史|门诊|住院|就诊|来我|来诊|来院|入院|诉|无业|务农|务工|打工|独居|工作|职业|民族|婚|配偶|家属|[ ]?1[3-9]\d{9}|居民|附近|附属|的|一带|，)"
+)
+_NO_VALUE = re.compile(
+    r"不详|未知|无|同上|保密|待补|院|院外|院内|址|宅|在一起|农村|乡下|城里|城市|市区|郊区|山区|本地|外地|外院|本市|本县|女儿|儿子|养老|潮湿|环境|条件|我|他|哪|当地|高原|海拔|楼房|平房|宿舍$|学校$"
+)
+_SHAPE = re.compile(r"[省市区县旗镇乡村路街巷弄号栋幢座室屯庄组队寨苑园楼盟州]")
+_STREET = re.compile(rf"{_C}{{2,8}}{_WAY}(?:{_C}{{0,6}})?{_UNIT}+")
+_BUILDING = re.compile(rf"{_C}{{2,10}}{_ESTATE}(?:{_UNIT})+")
+_COUNTY = re.compile(
+    rf"(?:{_C}{{1,6}}[县旗]|{_C}{{1,5}}[市区])(?:{_C}{{1,6}}{_VILLAGE}){{1,4}}(?:{_C}{{0,6}}{_UNIT})*"
+    rf"|{_C}{{1,5}}[镇乡](?:{_C}{{1,5}}[村屯庄寨])(?:{_C}{{0,4}}{_UNIT})*"
+    rf"|{_C}{{1,5}}[村屯庄寨]{_UNIT}+"
+)
+_TAIL = re.compile(rf"(?:{_C}{{0,8}}{_UNIT})+")
+_ANY = re.compile(r"[省市区县旗镇乡村路街巷弄栋幢室屯庄寨址住籍]|\d号")
+
+
+@register
+class Address:
+    """See the module's docstring."""
+
+    name = "address"
+    kinds: tuple[str, ...] = ("ADDRESS",)
+
+    def __init__(self) -> None:
+        places = "|".join(re.escape(place) for place in words("places.txt"))
+        self._places = re.compile(places)
+        level = r"(?:壮族自治区|回族自治区|维吾尔自治区|特别行政区|自治区|自治州|地区|省|市|州|盟)?"
+        part = rf"{_C}{{1,6}}?(?:自治县|新区|开发区|高新区|林区|县|区|市|旗)"
+        self._long = re.compile(
+            rf"(?:{places}){level}(?:(?:{places}){level})?(?:{part}(?!域|别|间|分|级|内|外|第|立|人民|中医|妇幼|医院|卫生))"
+            rf"(?:{_C}{{1,7}}?{_VILLAGE}){{0,4}}(?:{_C}{{1,8}}?{_WAY})?(?:{_C}{{0,8}}{_UNIT})*"
+        )
+
+    def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:
+        """Spans of addresses; see `Recogniser`."""
+        if not _ANY.search(text):
+            return
+        for match in _CUE.finditer(text):
+            end = self._end(text, match.start(1), match.end(1))
+            if end - match.start(1) >= 2 and not _NO_VALUE.match(text, match.start(1)):
+                yield Span(match.start(1), end, "ADDRESS", 0.94)
+        for match in _LIVES.finditer(text):
+            start = match.start(1)
+            end = self._end(text, start, match.end(1))
+            value = text[start:end]
+            if len(value) < 3 or _NO_VALUE.match(value):
+                continue
+            place = self._places.match(value)
+            rest = value[place.end() :].lstrip("省市") if place else value
+            if _SHAPE.search(rest) and len(rest) >= 2:
+                yield Span(start, end, "ADDRESS", 0.93)
+        if self._places.search(text):
+            for match in self._long.finditer(text):
+                yield Span(match.start(), match.end(), "ADDRESS", 0.91)
+        for pattern in (_STREET, _BUILDING, _COUNTY):
+            for match in pattern.finditer(text):
+                start = self._trim(text, match.start(), match.end())
+                yield Span(start, match.end(), "ADDRESS", 0.9)
+
+    @staticmethod
+    def _end(text: str, start: int, end: int) -> int:
+        stop = _END.search(text, start, end)
+        return stop.start() if stop else end
+
+    def _trim(self, text: str, start: int, end: int) -> int:
+        """A place name inside the span is where it begins; words before it are not part of the address."""
+        place = self._places.search(text, start, end)
+        return place.start() if place and place.start() - start <= 4 else start

@@ -1,0 +1,43 @@
+"""E-mail addresses, QQ and WeChat accounts.
+
+>>> from emr_fl_shared.deidentify.recognisers.contact import Contact
+>>> [(span.kind, span.start) for span in Contact().find("微信wang_2024, QQ:123456789, a.b@c.cn", {})]
+[('EMAIL', 27), ('QQ', 16), ('WECHAT', 2)]
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from emr_fl_shared.deidentify.registry import register
+from emr_fl_shared.deidentify.spans import Span
+
+_EMAIL = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9._%+-]{0,63} ?@ ?[A-Za-z0-9-]{1,63}(?: ?\. ?[A-Za-z0-9-]{2,63}){1,3}"
+)
+_QQ = re.compile(r"(?:QQ|qq|Qq|扣扣|企鹅)(?:号码|号|群|邮箱)?[ ]*[:是为]?[ ]*([1-9](?:[ -]?\d){4,11})(?!\d)")
+_WECHAT = re.compile(
+    r"(?:微信号码|微信号|微信|WeChat|wechat|Wechat|weixin|VX|vx|V信|v信|薇信|微信ID)[ ]*(?:[:是为])?[ ]*"
+    r"([A-Za-z][A-Za-z0-9_-]{4,19}|(?<=[:是为号信])[1-9]\d{5,14})(?![A-Za-z0-9_-])"
+)
+
+
+@register
+class Contact:
+    """See the module's docstring."""
+
+    name = "contact"
+    kinds: tuple[str, ...] = ("EMAIL", "QQ", "WECHAT")
+    _cues = re.compile(r"@|[Qq][Qq]|扣扣|企鹅|微信|薇信|[Ww][Ee][Cc]hat|weixin|VX|vx|[Vv]信")
+
+    def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:
+        """Spans of accounts; see `Recogniser`."""
+        if not self._cues.search(text):
+            return
+        for match in _EMAIL.finditer(text):
+            yield Span(match.start(), match.end(), "EMAIL", 0.98)
+        for match in _QQ.finditer(text):
+            yield Span(match.start(1), match.end(1), "QQ", 0.97)
+        for match in _WECHAT.finditer(text):
+            yield Span(match.start(1), match.end(1), "WECHAT", 0.97)

@@ -1,0 +1,57 @@
+"""Calendar dates. Durations (3天, 2年余), times of day (09:30), bare years and ages stay.
+
+>>> from emr_fl_shared.deidentify.recognisers.dates import Dates
+>>> text = "2024年3月5日09:30入院，3天前发热，2019年诊断，血压120/80，3月10日复查"
+>>> [text[s.start:s.end] for s in Dates().find(text, {})]
+['2024年3月5日', '3月10日']
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from emr_fl_shared.deidentify.registry import register
+from emr_fl_shared.deidentify.spans import Span
+
+_YEAR = r"(?:19[0-9]{2}|20[0-4][0-9])"
+_MONTH = r"(?:1[0-2]|0?[1-9])"
+_DAY = r"(?:[12][0-9]|3[01]|0?[1-9])(?!\d)"
+_NUMERAL = "[〇零○一二三四五六七八九]"
+_PATTERN = re.compile(
+    rf"(?<![\d.])(?:"
+    rf"{_YEAR}[ ]?年[ ]?{_MONTH}[ ]?月(?:份|[ ]?{_DAY}[ ]?[日号]?(?![天周个年月]))?"  # 2024年3月5日, 2024年3月
+    rf"|{_YEAR}[ ]?([-/.])[ ]?{_MONTH}[ ]?\1[ ]?{_DAY}(?![\d.]\d|\d)日?"  # 2024-03-05, 2024.3.5
+    rf"|{_YEAR}[-/]{_MONTH}(?![\d/-]|\.\d|\s?[A-Za-z%])(?!月)"  # 2024-03
+    rf"|(?<=[于自从至到])(?:{_YEAR})\.{_MONTH}(?![\d.])"  # 于2023.5
+    rf"|{_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])(?:(?:[01]\d|2[0-3])[0-5]\d(?:[0-5]\d)?)?(?![\d.])(?!\s?[A-Za-z/×%])"
+    rf"|\d{{2}}年{_MONTH}月{_DAY}[日号]"  # 24年3月5日
+    rf"|(?:{_MONTH})[ ]?月[ ]?{_DAY}[ ]?[日号](?!线)"  # 3月5日
+    rf"|(?<=[于至到])(?:{_MONTH})月{_DAY}(?=[入出住行在因复查])"
+    rf")"
+    rf"|{_NUMERAL}{{4}}年[一二三四五六七八九十]{{1,2}}月(?:[一二三四五六七八九十廿卅]{{1,3}}[日号])?"
+    rf"|(?<![一二三四五六七八九十])(?:十[一二]|[一二三四五六七八九十])月[一二三四五六七八九十廿卅]{{1,3}}[日号]"
+    rf"|(?<![\d'])'?\d{{2}}[-/]{_MONTH}[-/]{_DAY}(?=[日号就入出来复查行因 ,，。;]|$)(?<!\d)"
+)
+_CUED = re.compile(
+    rf"(?:LMP|lmp|末次月经|末经|PMP|预产期|EDC|出生日期|出生|生日|就诊日期|就诊时间|日期|入院日期|出院日期|手术日期|检查日期|报告日期|采样时间|签名时间)"
+    rf"[ ]*(?:时间)?[ ]*[:为是于]?[ ]*((?:{_YEAR}|\d{{2}})?[-/.年]?{_MONTH}[-/.月]{_DAY}[日号]?)(?![\d.]|[ ]?[天周年岁])"
+)
+_HAS_DATE = re.compile(r"\d[年月/.\-]|[年月][\d一二三四五六七八九十]|(?:19|20)\d{6}|[一二三四五六七八九十]月")
+
+
+@register
+class Dates:
+    """See the module's docstring."""
+
+    name = "dates"
+    kinds: tuple[str, ...] = ("DATE",)
+
+    def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:
+        """Spans of dates; see `Recogniser`."""
+        if not _HAS_DATE.search(text):
+            return
+        for match in _PATTERN.finditer(text):
+            yield Span(match.start(), match.end(), "DATE", 0.93)
+        for match in _CUED.finditer(text):
+            yield Span(match.start(1), match.end(1), "DATE", 0.9)

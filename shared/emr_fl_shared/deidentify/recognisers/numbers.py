@@ -1,0 +1,124 @@
+"""Numbers of records, visits, beds, examinations, insurance, bank cards, plates, permits and passports.
+
+Nearly all are found by the words in front (`number_cues.tsv`); without words only shapes that measurements never have:
+a plate, a passport, a bank card that passes Luhn's test, nine digits and more without a unit, a leading double zero.
+Values, blood pressures, ranges, durations and laboratory time stamps stay.
+
+>>> from emr_fl_shared.deidentify.recognisers.numbers import Numbers
+>>> text = "住院号ZY0012345，12床，血压120/80mmHg，血小板125000，床边心电图"
+>>> sorted({(text[s.start:s.end], s.kind) for s in Numbers().find(text, {})})
+[('12床', 'BED_NUM'), ('ZY0012345', 'RECORD_NUM')]
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from emr_fl_shared.deidentify.registry import register
+from emr_fl_shared.deidentify.spans import Span
+from emr_fl_shared.deidentify.wordlists import rows
+
+_VALUE = (
+    r"([A-Za-z]{0,6}[- ]?(?=[\dA-Za-z*-]*\d)[\dA-Za-z*]{2,}(?:-[\dA-Za-z*]+){0,4}"
+    r"(?:[ -]\d{3,}(?![\d年月天日周小岁次./:%-]))*[Xx]?)"
+)
+_SHORT_KINDS = frozenset(("VISIT_NUM", "RECORD_NUM", "EXAM_NUM"))
+_BED = re.compile(
+    r"(?:床号|床位号|床位)[ ]*[:为是]?[ ]*((?:加|[A-Z])?[ -]?\d{1,4}(?:[ -]?\d{1,3})?[A-Za-z]?[床号]?)(?![\d./%])"
+    r"|((?<![\d.\-~/])(?:[A-Z加]|ICU|EICU|CCU|NICU|抢|观|监)?[+-]?\d{1,4}[A-Za-z]?(?:-\d{1,3})?[ ]?(?:号病床|病床|号床|床)(?![边旁位垫单头尾上下日次架板栏档挡帘沿的轻活患头])"
+    r"|(?<![\d.\-~/])(?:[A-Z加]|ICU|EICU|CCU|NICU|抢|观|监)?[+-]?\d{1,4}[A-Za-z]?[ ]?(?:号病床|病床|号床|床)(?=患者|患儿|头[晕痛昏]|上[腹肢感呼午]))"
+)
+_BED_SHARED = re.compile(r"(?:共|有|张|增|开放|设|余|占)$")
+_PLATE = re.compile(
+    r"(?<![A-Za-z0-9])[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-HJ-NP-Z][ ·.-]?"
+    r"(?=[A-HJ-NP-Z0-9]{0,5}\d)(?:[A-HJ-NP-Z0-9]{6}|[A-HJ-NP-Z0-9]{5}|[A-HJ-NP-Z0-9]{4}[挂学警港澳试超])(?![A-Za-z0-9])"
+)
+_PASSPORT = re.compile(r"(?<![A-Za-z0-9])(?:E[A-HJ-NP-Z]\d{7}|[EG]\d{8}|[DSP]E?\d{7,8})(?![A-Za-z0-9])")
+_PERMIT = re.compile(r"(?<![A-Za-z0-9])[HMC][A-Z]?\d{8}(?:\d{2})?(?![A-Za-z0-9])")
+_BANK = re.compile(r"(?<![\d.])[3-6]\d{3}(?:[ -]?\d{4}){2,3}(?:[ -]?\d{1,3})?(?![\d.])")
+_LETTERED = re.compile(r"(?<![A-Za-z0-9])([A-Z]{2,5})[- ]?\d{7,16}(?![A-Za-z0-9.])")
+_EXAM_LETTERS = frozenset(
+    ("CT", "MR", "MRI", "DR", "CR", "US", "XR", "BL", "PET", "ECG", "EEG", "BC", "NJ", "WJ", "RIS")
+)
+_BARE = re.compile(
+    r"(?<![\dA-Za-z.+/×*~-])(?:0{2}\d{5,}|0\d{7,}|\d{9,})(?![\d.])(?!\s?(?:[A-Za-z/×%‰μ万亿个拷]|-\d))"
+)
+_TIME_STAMP = re.compile(
+    r"20[0-4]\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[01]\d|2[0-3])[0-5]\d(?:[0-5]\d)?$"
+)
+
+
+def luhn_fits(number: str) -> bool:
+    """Luhn's test (ISO/IEC 7812-1, annex B) of a string of digits."""
+    total = 0
+    for place, digit in enumerate(reversed(number)):
+        value = int(digit) * (2 if place % 2 else 1)
+        total += value - 9 if value > 9 else value
+    return total % 10 == 0
+
+
+@register
+class Numbers:
+    """See the module's docstring."""
+
+    name = "numbers"
+    kinds: tuple[str, ...] = (
+        "RECORD_NUM",
+        "VISIT_NUM",
+        "BED_NUM",
+        "EXAM_NUM",
+        "INSURANCE_NUM",
+        "BANK_CARD",
+        "ID_CARD",
+        "PLATE",
+        "PASSPORT",
+        "PERMIT",
+    )
+    _digits = re.compile(r"\d")
+
+    def __init__(self) -> None:
+        self._kind: dict[str, str] = {}
+        for kind, listed in rows("number_cues.tsv"):
+            for cue in listed.split("|"):
+                self._kind[cue] = "RECORD_NUM" if kind == "STAFF_NUM" else kind
+        cues = "|".join(re.escape(cue) for cue in sorted(self._kind, key=lambda cue: (-len(cue), cue)))
+        self._cue = re.compile(
+            rf"({cues})(?:码|编号|号)?(?:\([^)\n]{{0,6}}\))?[ ]*(?:[:#.是为]|No\.?)?[ ]*{_VALUE}"
+        )
+
+    def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:
+        """Spans of numbers; see `Recogniser`."""
+        if not self._digits.search(text):
+            return
+        for match in self._cue.finditer(text):
+            kind = self._kind[match.group(1)]
+            digits = sum(char.isdigit() for char in match.group(2))
+            if digits >= (3 if kind in _SHORT_KINDS else 5) or (kind == "PLATE" and digits):
+                yield Span(match.start(2), match.end(2), kind, 0.94)
+        if "床" in text:
+            yield from self._beds(text)
+        for match in _PLATE.finditer(text):
+            yield Span(match.start(), match.end(), "PLATE", 0.93)
+        for pattern, kind in ((_PASSPORT, "PASSPORT"), (_PERMIT, "PERMIT")):
+            for match in pattern.finditer(text):
+                yield Span(match.start(), match.end(), kind, 0.9)
+        for match in _BANK.finditer(text):
+            compact = re.sub(r"[ -]", "", match.group())
+            if 15 <= len(compact) <= 19 and luhn_fits(compact):
+                yield Span(match.start(), match.end(), "BANK_CARD", 0.92)
+        for match in _LETTERED.finditer(text):
+            kind = "EXAM_NUM" if match.group(1) in _EXAM_LETTERS else "RECORD_NUM"
+            yield Span(match.start(), match.end(), kind, 0.85)
+        for match in _BARE.finditer(text):
+            if not _TIME_STAMP.match(match.group()):
+                yield Span(match.start(), match.end(), "RECORD_NUM", 0.8)
+
+    @staticmethod
+    def _beds(text: str) -> Iterator[Span]:
+        for match in _BED.finditer(text):
+            group = 1 if match.group(1) else 2
+            start, end = match.span(group)
+            if group == 2 and _BED_SHARED.search(text[max(0, start - 3) : start]):
+                continue
+            yield Span(start, end, "BED_NUM", 0.93)

@@ -1,0 +1,189 @@
+"""Hospitals, wards and named departments, employers and schools.
+
+An organisation is found by how it ends (`organisations.tsv`) and reaches back to the first word that can't be part of a
+name. What is left must say which one it is: 当地医院, 我院, 三甲医院, 小学 stay; 阳谷县人民医院 and 实验小学 do not.
+A specialty alone stays, since it says nothing about a person and much about the illness; a numbered ward
+(心内科二病区, 骨三科) and a department behind the name of a hospital are removed.
+
+>>> from emr_fl_shared.deidentify.recognisers.organisations import Organisations
+>>> text = "3天前在北京协和医院心内科就诊,遂来我院,收入骨科二病区,就读于实验小学,父亲在宏达机械厂上班"
+>>> [(text[s.start:s.end], s.kind) for s in sorted(set(Organisations().find(text, {})))]
+[('北京协和医院', 'HOSPITAL'), ('心内科', 'DEPARTMENT'), ('骨科二病区', 'DEPARTMENT'), ('实验小学', 'SCHOOL'), ('宏达机械厂', 'EMPLOYER')]
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from emr_fl_shared.deidentify.registry import register
+from emr_fl_shared.deidentify.spans import Span
+from emr_fl_shared.deidentify.wordlists import rows, words
+
+_KINDS = {"hospital": "HOSPITAL", "school": "SCHOOL", "employer": "EMPLOYER"}
+_LONGEST = 22
+_NUMBER = r"(?:[一二三四五六七八九十]{1,3}|\d{1,3})"
+_SHORT_HOSPITAL = re.compile(
+    r"(?:[省市县区]|医大|医科大|中医大|附属|附|军大|大学)(?:第)?[一二三四五六七八九十](?:附)?院"
+    r"|[省市区县](?:中医|妇幼|立|人民|肿瘤|儿童|胸科|中心)院|\d{3}医院"
+)
+_VISIT = r"(?=就诊|住院|诊治|诊断|复查|手术|门诊|看病|治疗|行|查|会诊|随访|转|确诊)"
+_AFTER_HOSPITAL = re.compile(
+    r"[ ]?(?:东院|西院|南院|北院|本部|分院|新院区|老院区|总院|[东西南北中]院区|.{1,4}院区)"
+)
+_WARD = re.compile(
+    rf"(?:{_NUMBER}(?:病区|病房|疗区|区(?=住院|治疗|收|就诊|[,。;]|$))|[ABCD]\d?(?:病区|区)|{_NUMBER}号?楼{_NUMBER}(?:层|楼|病区))"
+)
+_ORDINAL = re.compile(
+    r"(?:心|内|外|骨|儿|妇|产|神内|神外|消化|呼吸|肾内|普外|肿瘤|康复|中医|心内|泌尿|眼|老年)[一二三四五六七八九十]{1,2}科"
+)
+_FIELD = re.compile(r"(?:所在科室|就诊科室|科室名称|科室|病区|科别)[ ]*[:为][ ]*([^\s,。;()\[\]、]{2,14})")
+_WORKS = re.compile(
+    r"(?:工作单位|单位名称|工作单位及职务|雇主|用人单位)[ ]*[:为是][ ]*([^\s,。;()\[\]]{2,30})"
+)
+_AT_SCHOOL = re.compile(r"(?:就读学校|学校名称|学校|毕业院校)[ ]*[:为是][ ]*([^\s,。;()\[\]]{2,24})")
+_STUDIES = re.compile(
+    r"(?:就读于|毕业于|在读于|就读(?!于))[ ]*([^\s,。;()\[\]、]{2,20}?(?:大学|学院|中学|小学|幼儿园|一中|学校|高中|初中))"
+)
+_SERVES = re.compile(
+    r"(?:就职于|任职于|供职于|就业于|工作于|受雇于|服务于)[ ]*([^\s,。;()\[\]、]{2,24}?(?:公司|集团|厂|局|银行|所|院|店|部|场|中心|矿|队|社|校|学|园|站))(?![一-鿿])"
+)
+_NOT_AFTER_SCHOOL = frozenset("生文毕学课食同老教附")
+_AFTER_SHORT_ENDING = frozenset(",。; 上工打做的职任退(、员里当")
+_ANY_ONE = frozenset(("当地", "外地", "附近", "某", "某某", "我", "本", "该", "此"))
+_KIND_OF_HOSPITAL = frozenset(("人民", "中心", "住", "专科", "综合", "住院", "家", "同级", "级", "等"))
+_NO_VALUE = re.compile(r"无|不详|无业|退休|务农|农民|自由|待业|保密|个体|同上|家务|未知|暂无|学龄")
+
+
+@register
+class Organisations:
+    """See the module's docstring."""
+
+    name = "organisations"
+    kinds: tuple[str, ...] = ("HOSPITAL", "DEPARTMENT", "EMPLOYER", "SCHOOL")
+
+    def __init__(self) -> None:
+        listed = {kind: tuple(value.split("|")) for kind, value in rows("organisations.tsv")}
+        self._kind_of: dict[str, str] = {}
+        for kind in ("hospital", "school", "employer"):
+            for ending in listed[kind]:
+                self._kind_of.setdefault(ending, _KINDS[kind])
+        endings = sorted(self._kind_of, key=lambda ending: (-len(ending), ending))
+        self._ending = re.compile("|".join(endings))
+        self._generic = re.compile("|".join(sorted(listed["generic"], key=lambda word: (-len(word), word))))
+        stops = sorted(listed["left_stop"], key=lambda word: (-len(word), word))
+        self._stop = re.compile("|".join(map(re.escape, stops)))
+        self._departments = re.compile("|".join(words("departments.txt")))
+        short = "|".join(words("known_hospitals.txt"))
+        self._known_hospital = re.compile(rf"(?<=[于在到至赴往从由经])(?:{short}){_VISIT}")
+        places = "|".join(words("places.txt"))
+        self._place = re.compile(places)
+
+    def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:
+        """Spans of organisations; see `Recogniser`."""
+        hospitals: list[int] = []
+        reach = dict.fromkeys(_KINDS.values(), 0)  # an organisation ends where the next of its kind may begin
+        for match in self._ending.finditer(text):
+            kind = self._kind_of[match.group()]
+            start = self._begin(text, match.start(), match.end(), kind, reach[kind])
+            if start is None:
+                continue
+            end = match.end()
+            if kind == "HOSPITAL":
+                branch = _AFTER_HOSPITAL.match(text, end)
+                end = branch.end() if branch else end
+                hospitals.append(end)
+            yield Span(start, end, kind, 0.92)
+            reach[kind] = match.end()
+        if "院" in text:
+            for match in _SHORT_HOSPITAL.finditer(text):
+                yield Span(self._with_place(text, match.start()), match.end(), "HOSPITAL", 0.9)
+                hospitals.append(match.end())
+        for match in self._known_hospital.finditer(text):
+            yield Span(match.start(), match.end(), "HOSPITAL", 0.9)
+            hospitals.append(match.end())
+        for end in hospitals:
+            department = self._departments.match(text, end)
+            if department:
+                yield Span(end, department.end(), "DEPARTMENT", 0.9)
+        yield from self._wards(text)
+        yield from self._fields(text)
+
+    def _begin(self, text: str, start: int, end: int, kind: str, reach: int) -> int | None:
+        """Where the organisation ending in `text[start:end]` begins; `None` if it is not a particular one."""
+        after = text[end : end + 1]
+        if kind == "SCHOOL" and after in _NOT_AFTER_SCHOOL:
+            return None
+        if end - start == 1 and after and after not in _AFTER_SHORT_ENDING:
+            return None
+        first = start
+        while first > max(reach, start - _LONGEST) and (text[first - 1].isalnum() or text[first - 1] in "()"):
+            first -= 1
+        prefix = text[first:start]
+        places = [match.span() for match in self._place.finditer(prefix)]
+        begin = 0
+        for stop in self._stop.finditer(prefix):
+            if not any(left < stop.end() <= right for left, right in places):
+                begin = stop.end()
+        # A name that holds a place begins with the place: nothing before it belongs to the name.
+        begin = next((left for left, _ in places if left >= begin), begin)
+        while begin < len(prefix) and prefix[begin] in "()":
+            begin += 1
+        name = prefix[begin:]
+        own = self._without_generic(name)
+        if own is None or (own.isdigit() and kind != "HOSPITAL"):
+            return None
+        if kind == "HOSPITAL":
+            # 县人民医院 still names a county's one hospital; 人民医院 alone names none.
+            if own in _KIND_OF_HOSPITAL and (own != "人民" or name == own):
+                return None
+        elif len(own) < (2 if end - start > 1 else 3):
+            return None
+        return first + begin
+
+    def _without_generic(self, name: str) -> str | None:
+        """The part of a name that could tell which organisation it is; `None` if there is none, or it is any (当地 …)."""
+        rest = name
+        while generic := self._generic.match(rest):
+            rest = rest[generic.end() :]
+            if generic.group() in _ANY_ONE and not self._place.match(rest):
+                return None
+        return rest.strip("第()的") or None
+
+    def _with_place(self, text: str, start: int) -> int:
+        for length in (4, 3, 2):
+            if start >= length and self._place.fullmatch(text, start - length, start):
+                return start - length
+        return start
+
+    def _wards(self, text: str) -> Iterator[Span]:
+        if "区" in text or "病房" in text or "楼" in text:
+            for match in _WARD.finditer(text):
+                start = match.start()
+                for department in self._departments.finditer(text, max(0, start - 10), start):
+                    if department.end() == start:
+                        start = department.start()
+                yield Span(start, match.end(), "DEPARTMENT", 0.9)
+        if "科" in text:
+            for match in _ORDINAL.finditer(text):
+                yield Span(match.start(), match.end(), "DEPARTMENT", 0.88)
+
+    def _fields(self, text: str) -> Iterator[Span]:
+        if ":" in text or "为" in text or "是" in text:
+            for pattern, kind in ((_FIELD, "DEPARTMENT"), (_WORKS, "EMPLOYER"), (_AT_SCHOOL, "SCHOOL")):
+                for match in pattern.finditer(text):
+                    if not _NO_VALUE.match(text, match.start(1)):
+                        yield Span(match.start(1), match.end(1), kind, 0.91)
+        if "于" in text or "就读" in text:
+            for pattern, kind in ((_STUDIES, "SCHOOL"), (_SERVES, "EMPLOYER")):
+                for match in pattern.finditer(text):
+                    value = match.group(1)
+                    if not self._generic.fullmatch(value) and value not in (
+                        "小学",
+                        "中学",
+                        "大学",
+                        "高中",
+                        "初中",
+                        "幼儿园",
+                    ):
+                        yield Span(match.start(1), match.end(1), kind, 0.92)

@@ -1,0 +1,55 @@
+"""Telephone numbers: mobiles (1[3-9] and nine digits), land lines with area code, 400/800 numbers, numbers behind 电话.
+
+Blanks and dashes inside the digits are allowed; a number may be glued to the mark of a list (`138001380002.出院`).
+Twelve- and fourteen-digit time stamps of laboratory systems are not taken for telephones.
+
+>>> from emr_fl_shared.deidentify.recognisers.phone import Phone
+>>> sorted({tuple(span[:3]) for span in Phone().find("联系电话138-0013-8000，采血20240311093000", {})})
+[(4, 17, 'PHONE')]
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from emr_fl_shared.deidentify.registry import register
+from emr_fl_shared.deidentify.spans import Span
+
+_S = r"[ \-.·_]?"
+_MOBILE = re.compile(
+    rf"(?<![\d])(?:\+?\(?86\)?[ -]?)?1[3-9]{_S}\d(?:{_S}\d){{8}}(?:(?!\d)|(?=\d{{1,2}}[.、)]\D)|(?=\d[.、)]$))"
+)
+_LAND = re.compile(
+    r"(?<![\d.])(?:\(0\d{2,3}\)|0\d{2,3})[ -]{0,2}[2-8]\d{2,3}[ -]?\d{4}(?:[-转 ]{1,2}\d{1,5})?(?!\d)"
+)
+_SERVICE = re.compile(r"(?<!\d)[48]00[ -]?\d{3,4}[ -]?\d{3,4}(?!\d)")
+_CUE = re.compile(
+    r"(?:联系电话|联系方式|联系号码|电话号码|手机号码|电话|手机号|手机|座机|固话|分机|致电|拨打|来电|tel(?:ephone)?|mobile|phone|TEL|Tel|Phone|Mobile)"
+    r"(?:[\u4e00-\u9fff]{0,3}\))?[ ]*[:#是为]?[ ]*(\+?\(?\d(?:[ \-()]?\d){5,14})"
+)
+_MASKED = re.compile(r"(?<!\d)1[3-9]\d[*xX]{4,8}\d{0,4}(?!\d)")
+_TAIL = re.compile(r"(?:尾号|后[四4]位|末[四4]位)[ ]*[:是为]?[ ]*(\d{4})(?!\d)")
+
+
+@register
+class Phone:
+    """See the module's docstring."""
+
+    name = "phone"
+    kinds: tuple[str, ...] = ("PHONE",)
+    _run = re.compile(r"\d(?:[ \-.·_()]?[\d*xX]){3}")
+
+    def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:
+        """Spans of telephone numbers; see `Recogniser`."""
+        if not self._run.search(text):
+            return
+        for match in _MOBILE.finditer(text):
+            yield Span(match.start(), match.end(), "PHONE", 0.96)
+        for match in _CUE.finditer(text):
+            yield Span(match.start(1), match.end(1), "PHONE", 0.95)
+        for pattern, score in ((_LAND, 0.92), (_SERVICE, 0.9), (_MASKED, 0.92)):
+            for match in pattern.finditer(text):
+                yield Span(match.start(), match.end(), "PHONE", score)
+        for match in _TAIL.finditer(text):
+            yield Span(match.start(1), match.end(1), "PHONE", 0.9)
