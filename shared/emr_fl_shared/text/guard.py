@@ -12,7 +12,7 @@ Facts (order counts; letter case does not):
 - `time` (order, onset, past or present), `trend` (加重, 好转 …), `uncertainty`, `experiencer` (whose illness), `demography`;
 - `diagnosis`, `eponym`, `drug`, `route`, `allergy`, `placeholder`, and `phrase` (无明显诱因, 不能, 非酒精性 …: cues that negate no list).
 
-Besides, no text may name a lexicon concept that it did not name before (`finding`).
+Besides, no text may name a finding, vital sign, laboratory value or examination that it did not name before (`finding`).
 
 Where a sentence can be read two ways the guard protects both readings. The facts of the last 20,000 texts are kept, since
 training meets the same texts in every epoch.
@@ -51,6 +51,7 @@ FACT_KINDS = (
     "allergy",
     "placeholder",
     "phrase",
+    "finding",
 )
 FINDING = "finding"
 """The violation of a text that names a concept which was not there before: 右上腹痛 → 右下腹痛, 咳嗽 → 咳血. To lose one is a
@@ -61,6 +62,8 @@ NEGATED = "negated"
 _LITERAL_CUES = frozenset(
     ("uncertainty", "experiencer", "time", "trend", "severity", "position", "demography", "allergy", "route")
 )
+_WORDED = _LITERAL_CUES | frozenset(("diagnosis", "eponym", "drug", "phrase"))
+"""Kinds whose facts are wordings, and which a longer term may cover."""
 _BOUNDARY = re.compile(r"[。；;！!？?\n，,]|(?<!\d)\.|\.(?!\d)")
 _HARD = frozenset("。；;！!？?\n.")
 _SEPARATOR = re.compile(r"\s*(?:[、，,/；;]|以及|及|和|与|或)\s*")
@@ -104,7 +107,7 @@ class Analysis:
     units: tuple[TermSpan, ...] = field(repr=False)
     lists: tuple[NegatedList, ...] = field(repr=False)
     facts: tuple[object, ...] = field(repr=False)
-    """One value for each of `FACT_KINDS`, comparable with `==`."""
+    """One value for each of `FACT_KINDS` but `finding`, comparable with `==`."""
     mentions: frozenset[str] = field(repr=False)
     """Every lexicon concept that the text names, also inside longer ones."""
 
@@ -131,6 +134,10 @@ def _pattern() -> re.Pattern[str]:
     )
 
 
+def _fact_kind(cue: str) -> str:
+    return "phrase" if cue == "pseudo_negation" else cue
+
+
 def _is_item(entry: Entry) -> bool:
     """Whether a wording by itself is one item of a list: a concept or a name."""
     return bool(entry.concepts or entry.names) and not entry.denies
@@ -151,20 +158,24 @@ class Guard:
 
     def violations(self, before: str, after: str) -> list[str]:
         """The kinds of facts in which `after` differs from `before`; empty if the meaning was kept."""
-        if before == after:
-            return []
-        old, new = self.analyse(before), _Reading(after, self._lexicon, self._code)
-        kinds = [
-            kind for kind, one, other in zip(FACT_KINDS, old.facts, new.facts(), strict=True) if one != other
-        ]
-        return kinds if new.mentions_only(old.mentions) else [*kinds, FINDING]
+        return sorted(self._broken(before, after), key=FACT_KINDS.index) if before != after else []
 
     def keeps(self, before: str, after: str) -> bool:
         """Whether `violations` would be empty."""
-        if before == after:
-            return True
+        return before == after or not self._broken(before, after)
+
+    def _broken(self, before: str, after: str) -> set[str]:
         old, new = self.analyse(before), _Reading(after, self._lexicon, self._code)
-        return old.facts == new.facts() and new.mentions_only(old.mentions)
+        broken = {
+            kind for kind, one, other in zip(FACT_KINDS, old.facts, new.facts(), strict=False) if one != other
+        }
+        if not new.mentions_only(old.mentions):
+            broken.add(FINDING)
+        if broken & _WORDED:
+            # A typing error inside 足背疼痛 uncovers 足背, which the term had covered: then the bare cues must be the same.
+            plain = _Reading(before, self._lexicon, self._code).bare_cues()
+            broken -= {kind for kind, values in new.bare_cues().items() if values == plain[kind]}
+        return broken
 
     def analyse(self, text: str) -> Analysis:
         """`read`, remembered."""
@@ -195,7 +206,7 @@ class _Reading:
         self.starts = [token[0] for token in self.tokens]
         self.boundaries = [match.start() for match in _BOUNDARY.finditer(text)]
         self.spans: list[tuple[int, int, str]] = []
-        self.found: dict[str, list[object]] = {kind: [] for kind in FACT_KINDS}
+        self.found: dict[str, list[object]] = {kind: [] for kind in FACT_KINDS if kind != FINDING}
         self.units: list[TermSpan] = []
         self.lists: list[NegatedList] = []
         self.denied: list[tuple[int, int]] = []
@@ -211,7 +222,16 @@ class _Reading:
 
     def mentions_only(self, allowed: frozenset[str]) -> bool:
         """Whether every concept that this text names is among `allowed`."""
-        return all(not entry.concepts or entry.value in allowed for _, _, entry in self.tokens)
+        return all(not entry.clinical or entry.value in allowed for _, _, entry in self.tokens)
+
+    def bare_cues(self) -> dict[str, list[str]]:
+        """Cues and names by kind, read as if the lexicon had no terms."""
+        found: dict[str, list[str]] = {kind: [] for kind in _WORDED}
+        for _, _, entry in leftmost_longest(match for match in self.every_match if match.entry.special):
+            for kind in (*entry.cues, *entry.names):
+                if (kind := _fact_kind(kind)) in found:
+                    found[kind].append(entry.wording)
+        return found
 
     def analysis(self) -> Analysis:
         facts = self.facts()
@@ -300,7 +320,7 @@ class _Reading:
         tail = _TAIL.search(joined)
         if tail and tail.group():
             joined = joined[: tail.start()]
-        items = [item.strip() for item in joined.split("\x00")]
+        items = [stripped for item in joined.split("\x00") if (stripped := item.strip())]
         self.found["negation"].append((cue, tuple(sorted(items)), tail.group() if tail else ""))
         self._list(start, end, cuts)
 
@@ -377,7 +397,7 @@ class _Reading:
         for start, end, entry in self.every_match:
             if entry.special:
                 for kind in entry.cues:
-                    self.spans.append((start, end, "phrase" if kind == "pseudo_negation" else kind))
+                    self.spans.append((start, end, _fact_kind(kind)))
                 for kind in entry.names:
                     self.spans.append((start, end, kind))
 

@@ -37,6 +37,8 @@ CUE_KINDS = (
     "route",
 )
 UNIT = "unit"
+CLINICAL_KINDS = frozenset(("vital", "laboratory", "examination"))
+"""Categories of `general.tsv` that say something about the patient; the others are the prose around it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,7 @@ class Entry:
     value: str = ""  # the first concept, else the wording in lower case
     denies: bool = False  # a negation and nothing else
     special: bool = False  # a cue or a name
+    clinical: bool = False  # a finding, vital sign, laboratory value or examination
     has_digit: bool = False
     latin_start: bool = False
     latin_end: bool = False
@@ -189,6 +192,10 @@ class Lexicon:
         automaton = ahocorasick.Automaton()
         for key, entry in self.entries.items():
             entry.complete()
+            entry.clinical = any(
+                self.terms[concept].is_finding or self.terms[concept].kind in CLINICAL_KINDS
+                for concept in entry.concepts
+            )
             if entry.concepts or entry.special:
                 automaton.add_word(key, (len(key), entry))
         automaton.make_automaton()
