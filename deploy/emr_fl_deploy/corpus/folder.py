@@ -26,7 +26,7 @@ identifiers.jsonl   one line per identifier in a text cell:
     row      number of the data row, from 0; the header does not count
     column   header of the column, as written in the file
     start, end   code points in the cell, end not included
-    kind     what it is (patient_name, id_card, phone ...)
+    kind     what it is (PATIENT_NAME, ID_CARD, PHONE ...)
 columns.json        file -> header -> kind, for the columns whose every cell is an identifier
 errors.jsonl        file, row of the records whose codes are wrong on purpose (label noise)
 

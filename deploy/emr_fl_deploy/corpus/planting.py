@@ -11,7 +11,15 @@ from emr_fl_deploy.corpus.notes import Note
 from emr_fl_deploy.corpus.resources import read_yaml
 
 _FIELDS = {"lead": "present_illness", "tail": "present_illness", "past": "past_history"}
-_WRITTEN_AS = {"landline": "phone"}
+_KINDS = {
+    "landline": "PHONE",
+    "record_number": "RECORD_NUM",
+    "visit_number": "VISIT_NUM",
+    "exam_number": "EXAM_NUM",
+    "insurance_number": "INSURANCE_NUM",
+    "bed": "BED_NUM",
+    "age_over_90": "AGE90",
+}  # as de-identification names them; the others are the same in capitals
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +69,7 @@ def plant(
         column = _FIELDS[place]
         before, after = str(rng.choice(entry[place])).split("{}")
         value, text = value_of(kind), cells[column]
-        written = _WRITTEN_AS.get(kind, kind)
+        written = _KINDS.get(kind, kind.upper())
         if place == "lead":
             start = len(before)
             shift = len(before) + len(value) + len(after)

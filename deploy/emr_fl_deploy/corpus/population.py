@@ -22,6 +22,7 @@ RESPIRATORY = (12, 13)  # J00-J22
 _AGE_BAND = 10
 _EXTRA_BY_AGE = ((14, 0.12), (30, 0.25), (45, 0.5), (60, 0.9), (200, 1.35))
 _EXTRA_AT_VISIT = 0.62
+_CHRONIC_GAP, _ACUTE_GAP = 50, 8  # mean days to the next visit
 
 
 @dataclass(slots=True)
@@ -239,7 +240,8 @@ def _next_visit(
     rng: random.Random,
 ) -> Visit | None:
     patient, disease = last.patient, last.diseases[0]
-    day = last.day + timedelta(days=int(rng.expovariate(1 / 45)) + 2)
+    gap = _CHRONIC_GAP if disease.chronic else _ACUTE_GAP
+    day = last.day + timedelta(days=int(rng.expovariate(1 / gap)) + 2)
     age = patient.age(day)
     if rng.random() < difficulty.same_label and left[disease.label] > 0:
         left[disease.label] -= 1
@@ -256,7 +258,7 @@ def _next_visit(
         del deck[place]
         other = _one_of(fitting, rng)
         if label in RESPIRATORY or other.season:
-            day = _day(other, day, 200, rng)
+            day = _day(other, day, 365, rng)
             age = patient.age(day)
         return Visit(patient, day, age, _diseases(patient, other, rng), last.hospital)
     return None
