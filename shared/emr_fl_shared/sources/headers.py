@@ -25,7 +25,7 @@ _SHOWN_HEADERS = 40
 
 def fold_header(header: str) -> str:
     """A header without case, width, blanks and marks, as aliases are compared."""
-    return _IGNORED.sub("", unicodedata.normalize("NFKC", header).strip().casefold())
+    return _IGNORED.sub("", unicodedata.normalize("NFKC", header).casefold()).strip("[]【】()")
 
 
 @cache
