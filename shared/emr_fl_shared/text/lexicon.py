@@ -87,6 +87,7 @@ class Entry:
     value: str = ""  # the first concept, else the wording in lower case
     denies: bool = False  # a negation and nothing else
     special: bool = False  # a cue or a name
+    opens_with_negation: bool = False
     clinical: bool = False  # a finding, vital sign, laboratory value or examination
     has_digit: bool = False
     latin_start: bool = False
@@ -96,6 +97,7 @@ class Entry:
         self.value = self.concepts[0] if self.concepts else self.wording.lower()
         self.denies = "negation" in self.cues and not self.concepts and not self.names
         self.special = bool(self.cues or self.names)
+        self.opens_with_negation = len(self.wording) > 1 and self.wording[0] in "无未没不非否"
         self.has_digit = any(char.isdigit() for char in self.wording)
         self.latin_start, self.latin_end = _latin(self.wording[0]), _latin(self.wording[-1])
 
@@ -237,14 +239,36 @@ class Lexicon:
 
 
 def leftmost_longest(matches: Iterable[Match]) -> list[Match]:
-    """Those of `matches` that a reader would take: from the left, the longest at each place, none overlapping."""
+    """Those of `matches` that a reader would take: from the left, the longest at each place, none overlapping.
+
+    One exception: 无痛经 is 无 + 痛经, not 无痛 + 经. A negation followed by a term that reaches further than the longest
+    wording at its place is read as the negation.
+    """
+    ordered = sorted(matches, key=_reading_order)
     chosen = []
     position = 0
-    for match in sorted(matches, key=_reading_order):
-        if match.start >= position:
+    for index, match in enumerate(ordered):
+        if match[0] >= position:
+            entry = match[2]
+            if entry.opens_with_negation and (shorter := _denied_term_reaches_further(ordered, index)):
+                match = shorter
             chosen.append(match)
-            position = match.end
+            position = match[1]
     return chosen
+
+
+def _denied_term_reaches_further(ordered: list[Match], index: int) -> Match | None:
+    start, end, _ = ordered[index]
+    for cue in ordered[index + 1 :]:
+        if cue.start != start:
+            return None
+        if cue.entry.denies and any(
+            other.start == cue.end and other.end > end and (other.entry.concepts or other.entry.names)
+            for other in ordered[index + 1 :]
+            if other.start < end
+        ):
+            return cue
+    return None
 
 
 def _reading_order(match: Match) -> int:
