@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from emr_fl_deploy.corpus.hospitals import Layout
@@ -42,10 +42,12 @@ def new_folder(out: Path) -> Iterator[Path]:
     """
     out = Path(os.path.abspath(out))
     check_target(out)
+    missing = [parent for parent in out.parents if not parent.exists()]  # the nearest first
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     except OSError as error:
+        _remove_empty(missing)
         raise _unwritable(out, error) from None
     try:
         yield staged
@@ -58,6 +60,13 @@ def new_folder(out: Path) -> Iterator[Path]:
         raise _unwritable(out, error) from None
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+        _remove_empty(missing)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):  # not empty, or never made: nothing to undo
+            folder.rmdir()
 
 
 def check_target(out: Path) -> None:

@@ -124,7 +124,7 @@ def invent(kind: str, person: Identity, sex: str, day: date, age: int, rng: rand
         case "exam_number":
             return f"{rng.choice(('CT', 'US', 'B', 'MR', ''))}{_digits(7, rng)}"
         case "bed":
-            return f"{rng.randint(1, 60)}{rng.choice(('床', '号床', '+2床'))}"
+            return rng.choice(("", "", "+", "加")) + f"{rng.randint(1, 60)}{rng.choice(('床', '号床'))}"
         case "hospital":
             return hospital_name(rng)
         case "date":

@@ -67,7 +67,10 @@ def test_folder_holds_what_simulate_reads(made: tuple[Path, CorpusSummary]) -> N
 def test_columns_are_mapped_only_where_the_header_is_strange(made: tuple[Path, CorpusSummary]) -> None:
     settings = tomllib.loads((made[0] / "federation.toml").read_text("utf-8"))
     mapped = {name: site["columns"] for name, site in settings["sites"].items() if "columns" in site}
-    assert mapped == {"hospital-c": {"chief_complaint": "主要不适"}}
+    assert mapped == {
+        "hospital-c": {"chief_complaint": "主要不适"},
+        "hospital-d": {"chief_complaint": "ZS", "present_illness": "XBS", "past_history": "JWS"},
+    }
 
 
 def test_same_seed_same_bytes(tmp_path: Path) -> None:
@@ -165,7 +168,8 @@ def test_missing_fields(made: tuple[Path, CorpusSummary]) -> None:
 
 
 def _read(root: Path, site: str) -> list:  # type: ignore[type-arg]
-    return read_records(root / f"sites/{site}.csv")[0]
+    settings = tomllib.loads((root / "federation.toml").read_text("utf-8"))
+    return read_records(root / f"sites/{site}.csv", settings["sites"][site].get("columns"))[0]
 
 
 def test_respiratory_infections_double_in_winter(tmp_path: Path) -> None:
@@ -178,7 +182,7 @@ def test_respiratory_infections_double_in_winter(tmp_path: Path) -> None:
     assert 1.5 < (months[True] / 4) / (months[False] / 8) < 2.5
 
 
-def test_wordings_of_the_evaluation_are_not_used(made: tuple[Path, CorpusSummary]) -> None:
+def test_wordings_of_each_hospital() -> None:
     knowledge = load_knowledge()
     known = {
         form
@@ -193,6 +197,10 @@ def test_wordings_of_the_evaluation_are_not_used(made: tuple[Path, CorpusSummary
     assert set(hospitals) == {*ENCODINGS, "cross-site"}
     for hospital in hospitals.values():
         assert {form for forms, _ in hospital.wordings.values() for form in forms} <= known
+    strange = hospitals.pop("cross-site")
+    for term, (forms, _) in strange.wordings.items():
+        favourites = {hospital.wordings[term][0][0] for hospital in hospitals.values()}
+        assert forms[0] not in favourites or set(forms) <= favourites
 
 
 def test_the_cross_site_hospital_writes_unlike_the_others() -> None:
@@ -277,5 +285,5 @@ def test_interruption_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr("emr_fl_deploy.corpus.synthesis.write_truth", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        synthesise(tmp_path / "out", records=200)
+        synthesise(tmp_path / "new" / "deep" / "out", records=200)
     assert list(tmp_path.iterdir()) == []
