@@ -17,6 +17,11 @@ _TABLE: dict[int, str] = {
     ord("﹕"): ":",
     ord("∶"): ":",
 }
+# Most notes hold no other full-width forms than these marks; replacing each is several times faster than the table.
+_MARKS = tuple((char, _TABLE[ord(char)]) for char in "，：；！？（）")
+_OTHERS = re.compile(
+    "[" + "".join(re.escape(chr(code)) for code in _TABLE if chr(code) not in "，：；！？（）") + "]"
+)
 _DIGIT_LIKE = str.maketrans("OoQIl|〇○", "00011100")
 _CHINESE_DIGITS = str.maketrans("〇零○一二三四五六七八九幺两", "00012345678912")
 _LETTERED_RUN = re.compile(r"(?<![A-Za-z0-9])[0-9OoIl|](?:[ -]?[0-9OoIl|]){6,}(?![A-Za-z])")
@@ -32,7 +37,12 @@ def fold(text: str) -> str:
     >>> fold("电话：１３８—００１３—８０００")
     '电话:138-0013-8000'
     """
-    folded = text.translate(_TABLE)
+    if _OTHERS.search(text):
+        folded = text.translate(_TABLE)
+    else:
+        folded = text
+        for char, plain in _MARKS:
+            folded = folded.replace(char, plain)
     if _HAS_DIGIT_LIKE.search(folded):
         folded = _LETTERED_RUN.sub(_repair, folded)
     if "零" in folded or "〇" in folded or "幺" in folded or "八" in folded:

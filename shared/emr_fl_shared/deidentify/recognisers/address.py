@@ -18,7 +18,7 @@ from emr_fl_shared.deidentify.spans import Span
 from emr_fl_shared.deidentify.wordlists import words
 
 # Characters of place names: Chinese, but none of the words that stand in front of one.
-_C = r"[^\W\dA-Za-z_在于到从至为是系住来自去回者因及和与的了往由被现曾患其我本该这那有无]"
+_C = r"[^\W\dA-Za-z_在于到从至为是系住来自去回者因及与的了往由被现曾患其我本该这那有无]"
 _UNIT = r"(?:[\dA-Za-z一二三四五六七八九十]{1,5}(?:-\d{1,4}){0,3}[ ]?(?:号楼|号院|号|栋|幢|座|弄|单元|室|楼|层|组|队|社|巷|期|区|户|支弄)|-?\d{1,4}-\d{1,4}(?:-\d{1,4})?|(?<=[元楼栋幢座层])\d{2,5}(?!\d))"
 _WAY = r"(?:大街|大道|街道|胡同|公路|路|街|巷|弄|里弄|支路|环路)"
 _ESTATE = r"(?:小区|花园|花苑|家园|公寓|新村|新苑|雅苑|佳苑|嘉园|山庄|大厦|广场|社区|家属院|家属楼|宿舍|城|苑|园|庄|坊|里|湾|邨)"
@@ -45,6 +45,10 @@ _COUNTY = re.compile(
     rf"|{_C}{{1,5}}[村屯庄寨]{_UNIT}+"
 )
 _TAIL = re.compile(rf"(?:{_C}{{0,8}}{_UNIT})+")
+_HAS_STREET = re.compile(rf"{_WAY}[^\W\d]{{0,6}}[\dA-Za-z一二三四五六七八九十]")
+_HAS_BUILDING = re.compile(rf"{_ESTATE}[\dA-Za-z一二三四五六七八九十]")
+_HAS_VILLAGE = re.compile(r"[镇乡村屯庄寨]|街道|社区|办事处|[农林]场|苏木|嘎查")
+_HAS_CUE = re.compile(r"址|[居住]|籍|户口|出生地|老家|来自|暂住")
 _ANY = re.compile(r"[省市区县旗镇乡村路街巷弄栋幢室屯庄寨址住籍]|\d号")
 
 
@@ -69,11 +73,12 @@ class Address:
         """Spans of addresses; see `Recogniser`."""
         if not _ANY.search(text):
             return
-        for match in _CUE.finditer(text):
+        cued = _HAS_CUE.search(text) is not None
+        for match in _CUE.finditer(text) if cued else ():
             end = self._end(text, match.start(1), match.end(1))
             if end - match.start(1) >= 2 and not _NO_VALUE.match(text, match.start(1)):
                 yield Span(match.start(1), end, "ADDRESS", 0.94)
-        for match in _LIVES.finditer(text):
+        for match in _LIVES.finditer(text) if cued else ():
             start = match.start(1)
             end = self._end(text, start, match.end(1))
             value = text[start:end]
@@ -86,8 +91,8 @@ class Address:
         if self._places.search(text):
             for match in self._long.finditer(text):
                 yield Span(match.start(), match.end(), "ADDRESS", 0.91)
-        for pattern in (_STREET, _BUILDING, _COUNTY):
-            for match in pattern.finditer(text):
+        for hint, pattern in ((_HAS_STREET, _STREET), (_HAS_BUILDING, _BUILDING), (_HAS_VILLAGE, _COUNTY)):
+            for match in pattern.finditer(text) if hint.search(text) else ():
                 start = self._trim(text, match.start(), match.end())
                 yield Span(start, match.end(), "ADDRESS", 0.9)
 

@@ -29,15 +29,19 @@ _PATTERN = re.compile(
     rf"|(?:{_MONTH})[ ]?月[ ]?{_DAY}[ ]?[日号](?!线)"  # 3月5日
     rf"|(?<=[于至到])(?:{_MONTH})月{_DAY}(?=[入出住行在因复查])"
     rf")"
-    rf"|{_NUMERAL}{{4}}年[一二三四五六七八九十]{{1,2}}月(?:[一二三四五六七八九十廿卅]{{1,3}}[日号])?"
+    rf"|(?<![\d'])'?\d{{2}}[-/]{_MONTH}[-/]{_DAY}(?=[日号就入出来复查行因 ,，。;]|$)"
+)
+_IN_WORDS = re.compile(
+    rf"{_NUMERAL}{{4}}年[一二三四五六七八九十]{{1,2}}月(?:[一二三四五六七八九十廿卅]{{1,3}}[日号])?"
     rf"|(?<![一二三四五六七八九十])(?:十[一二]|[一二三四五六七八九十])月[一二三四五六七八九十廿卅]{{1,3}}[日号]"
-    rf"|(?<![\d'])'?\d{{2}}[-/]{_MONTH}[-/]{_DAY}(?=[日号就入出来复查行因 ,，。;]|$)(?<!\d)"
 )
 _CUED = re.compile(
     rf"(?:LMP|lmp|末次月经|末经|PMP|预产期|EDC|出生日期|出生|生日|就诊日期|就诊时间|日期|入院日期|出院日期|手术日期|检查日期|报告日期|采样时间|签名时间)"
     rf"[ ]*(?:时间)?[ ]*[:为是于]?[ ]*((?:{_YEAR}|\d{{2}})?[-/.年]?{_MONTH}[-/.月]{_DAY}[日号]?)(?![\d.]|[ ]?[天周年岁])"
 )
-_HAS_DATE = re.compile(r"\d[年月/.\-]|[年月][\d一二三四五六七八九十]|(?:19|20)\d{6}|[一二三四五六七八九十]月")
+_DIGITS = re.compile(r"'?\d+")
+_NUMERALS = re.compile(rf"{_NUMERAL}{{4}}年|[一二三四五六七八九十]月")
+_CUE = re.compile(r"LMP|lmp|PMP|EDC|末经|末次|期|出生|生日|时间")
 
 
 @register
@@ -49,9 +53,23 @@ class Dates:
 
     def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:
         """Spans of dates; see `Recogniser`."""
-        if not _HAS_DATE.search(text):
-            return
-        for match in _PATTERN.finditer(text):
-            yield Span(match.start(), match.end(), "DATE", 0.93)
-        for match in _CUED.finditer(text):
-            yield Span(match.start(1), match.end(1), "DATE", 0.9)
+        # Every digit run is tried, and nothing between them: a note holds ten, and two hundred other places.
+        reach = 0
+        for digits in _DIGITS.finditer(text):
+            if digits.start() < reach:
+                continue
+            match = _PATTERN.match(text, digits.start())
+            if match:
+                reach = match.end()
+                yield Span(match.start(), match.end(), "DATE", 0.93)
+        if "月" in text:
+            for numerals in _NUMERALS.finditer(text):
+                start = numerals.start()
+                while start > 0 and text[start - 1] in "十":
+                    start -= 1
+                match = _IN_WORDS.match(text, start)
+                if match:
+                    yield Span(match.start(), match.end(), "DATE", 0.93)
+        if _CUE.search(text):
+            for match in _CUED.finditer(text):
+                yield Span(match.start(1), match.end(1), "DATE", 0.9)

@@ -42,7 +42,7 @@ class IdCard:
 
     name = "id_card"
     kinds: tuple[str, ...] = ("ID_CARD",)
-    _long_run = re.compile(r"\d(?:[ \-.·_]?[\d*xX]){9}")
+    _long_run = re.compile(r"\d(?:[ \-.·_]?[\d*xX]){12}")
 
     def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:
         """Spans of identity card numbers; see `Recogniser`."""

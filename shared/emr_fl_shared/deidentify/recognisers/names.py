@@ -25,8 +25,10 @@ Lists: `name_cues.tsv`, `surnames.txt`, `given_characters.txt`, `name_stops.txt`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
+
+import ahocorasick
 
 from emr_fl_shared.deidentify.registry import register
 from emr_fl_shared.deidentify.spans import Span
@@ -40,10 +42,12 @@ _LATIN = re.compile(r"[A-Z][A-Za-z'-]{1,20}(?:[ ·][A-Z][A-Za-z'-]{1,20}){1,3}")
 _SPACED = re.compile(f"([{_CJK}]) {{1,3}}([{_CJK}])(?![{_CJK}])")
 _NEXT_NAME = re.compile(r"[ ]?[/、,&+和及][ ]?|[ ]{1,2}")
 _OPENING = re.compile(
-    rf"(?:^|(?<=[\n。;!]))[ ]*([{_CJK}·]{{2,6}})[ ]?[,、 ][ ]?(?:男|女)(?![儿婿友士孩方科])"
+    rf"[\n。;!,][ ]*([{_CJK}·]{{2,6}})(?:[ ]?(?=,)|[ ]?[,、 ][ ]?(?:男|女)(?![儿婿友士孩方科]))"
 )
-_BESIDE_PHONE = re.compile(
-    rf"([{_CJK}]{{2,4}})(?:\([^)\n]{{1,6}}\))?[ ,:]{{0,2}}(?:电话|手机|tel)?[ :]{{0,2}}1[3-9]\d[- ]?\d{{4}}"
+_SEX_NEXT = re.compile(r"[ ]?[,、 ][ ]?(?:男|女)(?![儿婿友士孩方科])")
+_PHONE = re.compile(r"1[3-9]\d[- ]?\d{4}")
+_BEFORE_PHONE = re.compile(
+    rf"([{_CJK}]{{2,4}})(?:\([^)\n]{{1,6}}\))?[ ,:]{{0,2}}(?:电话|手机|tel)?[ :]{{0,2}}$"
 )
 _SEX_OR_AGE = re.compile(r"[,、 (]{0,2}(?:男|女)(?![儿婿友士孩方])|[,、 (]{1,2}\d{1,3}[ ]?岁")
 _FOLLOW = re.compile(
@@ -71,18 +75,19 @@ class _Cue(NamedTuple):
 class _Veto:
     """The clinical words of one text: where they begin and which characters they cover."""
 
-    __slots__ = ("_ends", "_spans")
+    __slots__ = ("_ends", "_machine", "_spans", "_text")
 
-    def __init__(self, found: Iterable[tuple[int, int]]) -> None:
+    def __init__(self, machine: ahocorasick.Automaton, text: str) -> None:
+        self._machine = machine
+        self._text = text
+        self._spans: list[tuple[int, int]] | None = None
         self._ends: dict[int, int] = {}
-        self._spans: list[tuple[int, int]] = []
-        for last, length in found:
-            start = last - length + 1
-            self._ends[start] = max(self._ends.get(start, 0), last + 1)
-            self._spans.append((start, last + 1))
 
     def refuses(self, start: int, end: int) -> bool:
         """Whether a word begins where the name would begin, or the name would cut a word in two."""
+        if self._spans is None:  # most texts need no answer
+            self._spans = [(last - length + 1, last + 1) for last, length in self._machine.iter(self._text)]
+            self._ends = {first: last for first, last in self._spans}
         if start in self._ends:
             return True
         return any(start < first < end < last or first < start < last for first, last in self._spans)
@@ -127,10 +132,7 @@ class Names:
         """Spans of names; see `Recogniser`."""
         cues = self._cues_in(text)
         dotted = "·" in text
-        opening = "男" in text or "女" in text
-        if not (cues or dotted or opening or "1" in text):
-            return
-        veto = _Veto(self._vetoes.iter(text))
+        veto = _Veto(self._vetoes, text)
         for start, cue in cues:
             end = start + cue.length
             if cue.type == "label":
@@ -142,12 +144,12 @@ class Names:
                     yield from self._before(text, start, end, "STAFF_NAME", veto, form=False)
                 if cue.type == "role":
                     yield from self._after_role(text, end, cue.kind, veto)
-        if opening:
-            for match in _OPENING.finditer(text):
-                yield from self._opening(text, match, veto)
-        if "1" in text:
-            for match in _BESIDE_PHONE.finditer(text):
-                yield from self._beside_phone(match, veto)
+        for match in _OPENING.finditer("\n" + text):
+            yield from self._opening(text, match.start(1) - 1, match.end(1) - 1, veto)
+        for match in _PHONE.finditer(text):
+            before = _BEFORE_PHONE.search(text, max(0, match.start() - 20), match.start())
+            if before:
+                yield from self._beside_phone(before, veto)
         if dotted:
             yield from self._dotted(text)
 
@@ -280,7 +282,8 @@ class Names:
             # Someone who came along: any two or three characters, unless they are an ordinary word.
             for length in (2, 3, 4):
                 if length <= len(value) and _ACCOMPANIES.match(text, start + length):
-                    refused = veto.refuses(start, start + length) or self._function_word(value[:length])
+                    ordinary = text[start] not in self._clear and veto.refuses(start, start + length)
+                    refused = ordinary or self._function_word(value[self._surname(text, start) : length])
                     if not refused and (length < 4 or self._surname(text, start)):
                         yield Span(start, start + length, kind, 0.92)
                     return
@@ -342,15 +345,23 @@ class Names:
         """A single surname that is the end of a clinical word (术后于医生处 …)."""
         return veto.refuses(first, first + 1)
 
-    def _opening(self, text: str, match: re.Match[str], veto: _Veto) -> Iterator[Span]:
-        start, end = match.span(1)
+    def _opening(self, text: str, start: int, end: int, veto: _Veto) -> Iterator[Span]:
+        """A clause that opens with nothing but a name and a comma; with the sex behind it less is asked of the name."""
+        after_comma = start > 0 and text[start - 1] == ","
         for role in ("患者", "病人", "患儿"):
-            if match.group(1).startswith(role):
-                start += len(role)
+            if text.startswith(role, start) and end - start > 3:
+                start += 2
         surname = self._surname(text, start)
         given = end - start - surname
-        if surname and 1 <= given <= 2 and not veto.refuses(start, end):
-            yield Span(start, end, "PATIENT_NAME", 0.93)
+        if not surname or not 1 <= given <= 2:
+            return
+        if _SEX_NEXT.match(text, end):
+            if not after_comma and not veto.refuses(start, end):
+                yield Span(start, end, "PATIENT_NAME", 0.93)
+            return
+        sure = surname == 2 or text[start] in self._clear or (given == 2 and not after_comma)
+        if sure and self._length(text, start, veto) == end - start:
+            yield Span(start, end, "PATIENT_NAME", 0.8)
 
     def _beside_phone(self, match: re.Match[str], veto: _Veto) -> Iterator[Span]:
         value, first = match.group(1), match.start(1)

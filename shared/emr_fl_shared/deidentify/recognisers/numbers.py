@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 
 from emr_fl_shared.deidentify.registry import register
 from emr_fl_shared.deidentify.spans import Span
-from emr_fl_shared.deidentify.wordlists import rows
+from emr_fl_shared.deidentify.wordlists import automaton, rows
 
 _VALUE = (
     r"([A-Za-z]{0,6}[- ]?(?=[\dA-Za-z*-]*\d)[\dA-Za-z*]{2,}(?:-[\dA-Za-z*]+){0,4}"
@@ -26,8 +26,8 @@ _VALUE = (
 _SHORT_KINDS = frozenset(("VISIT_NUM", "RECORD_NUM", "EXAM_NUM"))
 _BED = re.compile(
     r"(?:床号|床位号|床位)[ ]*[:为是]?[ ]*((?:加|[A-Z])?[ -]?\d{1,4}(?:[ -]?\d{1,3})?[A-Za-z]?[床号]?)(?![\d./%])"
-    r"|((?<![\d.\-~/])(?:[A-Z加]|ICU|EICU|CCU|NICU|抢|观|监)?[+-]?\d{1,4}[A-Za-z]?(?:-\d{1,3})?[ ]?(?:号病床|病床|号床|床)(?![边旁位垫单头尾上下日次架板栏档挡帘沿的轻活患头])"
-    r"|(?<![\d.\-~/])(?:[A-Z加]|ICU|EICU|CCU|NICU|抢|观|监)?[+-]?\d{1,4}[A-Za-z]?[ ]?(?:号病床|病床|号床|床)(?=患者|患儿|头[晕痛昏]|上[腹肢感呼午]))"
+    r"|((?<![\d.\-~/+])(?:[A-Z加]|ICU|EICU|CCU|NICU|抢|观|监)?[+-]?\d{1,4}[A-Za-z]?(?:[+-]\d{1,3})?[ ]?(?:号病床|病床|号床|床)(?![边旁位垫单头尾上下日次架板栏档挡帘沿的轻活患头])"
+    r"|(?<![\d.\-~/+])(?:[A-Z加]|ICU|EICU|CCU|NICU|抢|观|监)?[+-]?\d{1,4}[A-Za-z]?[ ]?(?:号病床|病床|号床|床)(?=患者|患儿|头[晕痛昏]|上[腹肢感呼午]))"
 )
 _BED_SHARED = re.compile(r"(?:共|有|张|增|开放|设|余|占)$")
 _PLATE = re.compile(
@@ -37,6 +37,8 @@ _PLATE = re.compile(
 _PASSPORT = re.compile(r"(?<![A-Za-z0-9])(?:E[A-HJ-NP-Z]\d{7}|[EG]\d{8}|[DSP]E?\d{7,8})(?![A-Za-z0-9])")
 _PERMIT = re.compile(r"(?<![A-Za-z0-9])[HMC][A-Z]?\d{8}(?:\d{2})?(?![A-Za-z0-9])")
 _BANK = re.compile(r"(?<![\d.])[3-6]\d{3}(?:[ -]?\d{4}){2,3}(?:[ -]?\d{1,3})?(?![\d.])")
+_LONG_RUN = re.compile(r"\d(?:[ -]?\d){6}")
+_PLATE_START = re.compile(r"[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-HJ-NP-Z]")
 _LETTERED = re.compile(r"(?<![A-Za-z0-9])([A-Z]{2,5})[- ]?\d{7,16}(?![A-Za-z0-9.])")
 _EXAM_LETTERS = frozenset(
     ("CT", "MR", "MRI", "DR", "CR", "US", "XR", "BL", "PET", "ECG", "EEG", "BC", "NJ", "WJ", "RIS")
@@ -82,24 +84,34 @@ class Numbers:
         for kind, listed in rows("number_cues.tsv"):
             for cue in listed.split("|"):
                 self._kind[cue] = "RECORD_NUM" if kind == "STAFF_NUM" else kind
-        cues = "|".join(re.escape(cue) for cue in sorted(self._kind, key=lambda cue: (-len(cue), cue)))
-        self._cue = re.compile(
-            rf"({cues})(?:码|编号|号)?(?:\([^)\n]{{0,6}}\))?[ ]*(?:[:#.是为]|No\.?)?[ ]*{_VALUE}"
+        self._cues = automaton({cue: (len(cue), kind) for cue, kind in self._kind.items()})
+        self._value = re.compile(
+            rf"(?:码|编号|号)?(?:\([^)\n]{{0,6}}\))?[ ]*(?:[:#.是为]|No\.?)?[ ]*{_VALUE}"
         )
 
     def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:
         """Spans of numbers; see `Recogniser`."""
         if not self._digits.search(text):
             return
-        for match in self._cue.finditer(text):
-            kind = self._kind[match.group(1)]
-            digits = sum(char.isdigit() for char in match.group(2))
+        for last, (length, kind) in self._cues.iter(text):
+            match = self._value.match(text, last + 1)
+            if not match:
+                continue
+            digits = sum(char.isdigit() for char in match.group(1))
             if digits >= (3 if kind in _SHORT_KINDS else 5) or (kind == "PLATE" and digits):
-                yield Span(match.start(2), match.end(2), kind, 0.94)
+                # 银行卡号 ends in 卡号: the longer words decide the kind.
+                yield Span(match.start(1), match.end(1), kind, 0.94 + length / 1000)
         if "床" in text:
             yield from self._beds(text)
-        for match in _PLATE.finditer(text):
-            yield Span(match.start(), match.end(), "PLATE", 0.93)
+        if _PLATE_START.search(text):
+            for match in _PLATE.finditer(text):
+                yield Span(match.start(), match.end(), "PLATE", 0.93)
+        if _LONG_RUN.search(text):
+            yield from self._unannounced(text)
+
+    @staticmethod
+    def _unannounced(text: str) -> Iterator[Span]:
+        """Shapes that need no words in front of them."""
         for pattern, kind in ((_PASSPORT, "PASSPORT"), (_PERMIT, "PERMIT")):
             for match in pattern.finditer(text):
                 yield Span(match.start(), match.end(), kind, 0.9)

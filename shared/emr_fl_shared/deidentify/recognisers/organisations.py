@@ -48,7 +48,7 @@ _STUDIES = re.compile(
 _SERVES = re.compile(
     r"(?:就职于|任职于|供职于|就业于|工作于|受雇于|服务于)[ ]*([^\s,。;()\[\]、]{2,24}?(?:公司|集团|厂|局|银行|所|院|店|部|场|中心|矿|队|社|校|学|园|站))(?![一-鿿])"
 )
-_NOT_AFTER_SCHOOL = frozenset("生文毕学课食同老教附")
+_NOT_AFTER_ENDING = {"SCHOOL": frozenset("生附"), "EMPLOYER": frozenset("卡账存柜")}
 _AFTER_SHORT_ENDING = frozenset(",。; 上工打做的职任退(、员里当")
 _ANY_ONE = frozenset(("当地", "外地", "附近", "某", "某某", "我", "本", "该", "此"))
 _KIND_OF_HOSPITAL = frozenset(("人民", "中心", "住", "专科", "综合", "住院", "家", "同级", "级", "等"))
@@ -69,7 +69,8 @@ class Organisations:
             for ending in listed[kind]:
                 self._kind_of.setdefault(ending, _KINDS[kind])
         endings = sorted(self._kind_of, key=lambda ending: (-len(ending), ending))
-        self._ending = re.compile("|".join(endings))
+        # 第三中学 ends in 中学, not in 三中.
+        self._ending = re.compile("|".join(e + "(?!学)" if e[-1] in "中小" else e for e in endings))
         self._generic = re.compile("|".join(sorted(listed["generic"], key=lambda word: (-len(word), word))))
         stops = sorted(listed["left_stop"], key=lambda word: (-len(word), word))
         self._stop = re.compile("|".join(map(re.escape, stops)))
@@ -112,7 +113,7 @@ class Organisations:
     def _begin(self, text: str, start: int, end: int, kind: str, reach: int) -> int | None:
         """Where the organisation ending in `text[start:end]` begins; `None` if it is not a particular one."""
         after = text[end : end + 1]
-        if kind == "SCHOOL" and after in _NOT_AFTER_SCHOOL:
+        if after in _NOT_AFTER_ENDING.get(kind, ()):
             return None
         if end - start == 1 and after and after not in _AFTER_SHORT_ENDING:
             return None

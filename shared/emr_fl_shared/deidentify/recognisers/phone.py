@@ -38,10 +38,13 @@ class Phone:
 
     name = "phone"
     kinds: tuple[str, ...] = ("PHONE",)
-    _run = re.compile(r"\d(?:[ \-.·_()]?[\d*xX]){3}")
+    _run = re.compile(r"\d(?:[ \-.·_()]{0,2}[\d*xX]){5}")
 
     def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:
         """Spans of telephone numbers; see `Recogniser`."""
+        if "位" in text or "尾号" in text:
+            for match in _TAIL.finditer(text):
+                yield Span(match.start(1), match.end(1), "PHONE", 0.9)
         if not self._run.search(text):
             return
         for match in _MOBILE.finditer(text):
@@ -51,5 +54,3 @@ class Phone:
         for pattern, score in ((_LAND, 0.92), (_SERVICE, 0.9), (_MASKED, 0.92)):
             for match in pattern.finditer(text):
                 yield Span(match.start(), match.end(), "PHONE", score)
-        for match in _TAIL.finditer(text):
-            yield Span(match.start(1), match.end(1), "PHONE", 0.9)
