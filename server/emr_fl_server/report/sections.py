@@ -1,0 +1,386 @@
+"""What the page says about scores: head, key figures, comparison, rounds, labels, calibration, attack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from emr_fl_server.report.charts import GROUPS, SERIES, responsive
+from emr_fl_server.report.charts.dumbbells import Method, methods_chart
+from emr_fl_server.report.charts.labels import Dot, labels_chart
+from emr_fl_server.report.charts.motif import motif
+from emr_fl_server.report.charts.reliability import Bin, reliability_chart
+from emr_fl_server.report.charts.rounds import Line, rounds_chart
+from emr_fl_server.report.figures import Figures, Place
+from emr_fl_server.report.reading import Results, pointer
+from emr_fl_server.report.svg import Words
+
+Context = dict[str, Any]
+
+PLAIN = "federated_plain"
+METHODS: tuple[tuple[str, Words, Words], ...] = (
+    (
+        PLAIN,
+        Words("Plain federation", "普通联邦"),
+        Words("without augmentation and adversarial training", "不做数据增强与对抗训练"),
+    ),
+    (
+        "tfidf_balanced_pooled",
+        Words("TF-IDF, pooled text", "TF-IDF，汇总文本"),
+        Words(
+            "all sites' text in one place, which no hospital may have", "把各机构文本集中一处，现实中不允许"
+        ),
+    ),
+    (
+        "tfidf_balanced_local",
+        Words("TF-IDF, each site alone", "TF-IDF，各机构单独"),
+        Words("mean over the sites", "各机构的平均"),
+    ),
+)
+AGAINST = {
+    PLAIN: Words("the plain federation", "普通联邦"),
+    "tfidf_balanced_pooled": Words("TF-IDF on pooled text", "汇总文本的 TF-IDF"),
+    "tfidf_balanced_local": Words("each site's own TF-IDF", "各机构自己的 TF-IDF"),
+}
+OURS = Words("Full method, federated", "完整方法（联邦）")
+SCORED = ("standard", "noisy", "cross_site", "adversarial", "adversarial_transfer", "validation")
+TILES = ("standard", "noisy", "cross_site", "adversarial")
+MEASURES = ("macro_f1", "micro_f1", "pr_auc_macro", "ece", "ece_labelwise")
+
+
+def place_of(key: str) -> Place:
+    """Where the scores of a set stand."""
+    return ("validation",) if key == "validation" else ("sets", key)
+
+
+def head(results: Results, figures: Figures) -> Context:
+    """Name, date, seed, model, versions; whether the data are ours."""
+    created = results.text("created")
+    return {
+        "name": results.text("name") or "emr-fl",
+        "created": created[:16].replace("T", " "),
+        "model": results.text("model"),
+        "taxonomy": results.text("taxonomy"),
+        "engine": results.text("engine"),
+        "seed": figures.of("general", "seed"),
+        "rounds": figures.of("count", "rounds"),
+        "planned": figures.of("count", "rounds_planned"),
+        "labels": figures.of("count", "labels"),
+        "parameters": figures.of("count", "parameters"),
+        "sites": figures.length("sites"),
+        "versions": [
+            (name, pointer("versions", name), str(version))
+            for name, version in results.mapping("versions").items()
+            if isinstance(version, str | int | float)
+        ],
+        "motif": motif(len(results.mapping("sites")) or 5),
+        "sample": results.get("sample_data") is True,
+        "best": figures.of("count", "best_round"),
+        "stopped_early": (results.number("rounds") or 0) < (results.number("rounds_planned") or 0),
+    }
+
+
+def scores(results: Results, figures: Figures) -> Context:
+    """The key figures, and the table of all sets and measures."""
+    tiles = [
+        {
+            "series": SERIES[key],
+            "score": figures.of("percent", "sets", key, "macro_f1"),
+            "drop": figures.of("percent", "sets", key, "drop"),
+            "n": figures.of("count", "sets", key, "n"),
+            "clean": figures.of("percent", "sets", key, "clean_macro_f1"),
+        }
+        for key in TILES
+        if results.number("sets", key, "macro_f1") is not None
+    ]
+    rows: list[Context] = []
+    for key in SCORED:
+        place = place_of(key)
+        if results.mapping(*place):
+            rows.append(
+                {
+                    "series": SERIES[key],
+                    "n": figures.of("count", *place, "n"),
+                    "drop": figures.of("percent", *place, "drop"),
+                    "absent": figures.of("count", *place, "labels_absent"),
+                    **{
+                        measure: figures.of(
+                            "percent" if measure.endswith("f1") else "decimal", *place, measure
+                        )
+                        for measure in MEASURES
+                    },
+                }
+            )
+    return {
+        "tiles": tiles,
+        "rows": rows,
+        "absent": any(row["absent"].value for row in rows),
+        "ece": figures.of("decimal", "sets", "standard", "ece"),
+        "ece_labelwise": figures.of("decimal", "sets", "standard", "ece_labelwise"),
+    }
+
+
+def comparison(results: Results, figures: Figures) -> Context | None:
+    """The full method beside its baselines."""
+    sets = [key for key in TILES if results.number("sets", key, "macro_f1") is not None]
+    known = [item for item in METHODS if results.mapping("baselines", item[0])]
+    if not known or "standard" not in sets:
+        return None
+    sets = [
+        key
+        for key in sets
+        if key in ("standard", "noisy")
+        or any(results.number("baselines", item[0], key, "macro_f1") is not None for item in known)
+    ]
+    compared = [key for key in ("standard", "noisy") if key in sets]
+    rows: list[Context] = [
+        {
+            "key": "ours",
+            "name": OURS,
+            "note": Words(
+                "augmentation, balanced sampling, adversarial training", "数据增强、均衡采样、对抗训练"
+            ),
+            "scores": [figures.of("percent", "sets", key, "macro_f1") for key in sets],
+            "gains": [],
+            "train": figures.of("seconds", "cost", "train_s"),
+        }
+    ]
+    for baseline, name, note in known:
+        rows.append(
+            {
+                "key": baseline,
+                "name": name,
+                "note": note,
+                "scores": [figures.of("percent", "baselines", baseline, key, "macro_f1") for key in sets],
+                "gains": [
+                    figures.difference(
+                        "points", ("sets", key, "macro_f1"), ("baselines", baseline, key, "macro_f1")
+                    )
+                    for key in compared
+                ],
+                "train": figures.of("seconds", "baselines", baseline, "cost", "train_s"),
+            }
+        )
+    methods = [
+        Method(
+            row["name"],
+            row["scores"][0],
+            row["scores"][sets.index("noisy")]
+            if "noisy" in sets
+            else figures.of("percent", "sets", "noisy", "-"),
+            ours=row["key"] == "ours",
+        )
+        for row in rows
+    ]
+    label = Words(
+        "macro-F1 on the standard and the noisy set for each way of training; the table below has the numbers",
+        "各训练方式在标准集与含噪集上的 macro-F1；数值见下表",
+    )
+    return {
+        "sets": [SERIES[key] for key in sets],
+        "compared": [SERIES[key] for key in compared],
+        "rows": rows,
+        "noisy": [
+            (AGAINST[row["key"]], row["gains"][compared.index("noisy")])
+            for row in rows[1:]
+            if "noisy" in compared and row["gains"][compared.index("noisy")]
+        ],
+        "trained": any(row["train"] for row in rows[1:]),
+        "chart": responsive(lambda width: methods_chart(methods, label, width)),
+    }
+
+
+def rounds(results: Results, figures: Figures) -> Context | None:
+    """The sets over rounds."""
+    history = results.items("history")
+    lines = _lines(
+        results, figures, ("history",), ("standard", "noisy", "cross_site", "adversarial", "validation")
+    )
+    if not any(line.points for line in lines):
+        return None
+    plain = _lines(results, figures, ("baselines", PLAIN, "history"), ("standard", "noisy"), plain=True)
+    best = results.number("best_round")
+    label = Words(
+        "macro-F1 of the validation set and the held-out sets over rounds; the table below has the numbers",
+        "验证集与各测试集的 macro-F1 随轮次的变化；数值见下表",
+    )
+    known = [line for line in (*lines, *plain) if line.points]
+    at_best = []
+    for line in known:
+        figure = next((figure for number, figure in line.points if number == best and not line.plain), None)
+        at_best.append((line, figure))
+    rows: list[Context] = []
+    for index in range(len(history)):
+        place: Place = ("history", index)
+        rows.append(
+            {
+                "round": figures.of("count", *place, "round"),
+                "best": results.number(*place, "round") == best,
+                "loss": figures.of("decimal", *place, "loss"),
+                "scores": [
+                    figures.of("percent", *place, *_history_place(line.series.key), "macro_f1")
+                    for line in lines
+                    if line.points
+                ],
+                "threshold": figures.of("decimal", *place, "decision", "threshold"),
+                "sites": figures.length(*place, "sites"),
+            }
+        )
+    return {
+        "legend": at_best,
+        "columns": [line.series for line in lines if line.points],
+        "rows": rows,
+        "best": figures.of("count", "best_round"),
+        "several": len(history) > 1,
+        "chart": responsive(lambda width: rounds_chart(known, _whole(best), label, width)),
+    }
+
+
+def labels(results: Results, figures: Figures) -> Context | None:
+    """Each label's F1 against its frequency."""
+    listed = [entry for entry in enumerate(results.items("per_label")) if isinstance(entry[1], Mapping)]
+    if not listed:
+        return None
+    dots: list[Dot] = []
+    rows: list[Context] = []
+    members: dict[str, list[Place]] = {}
+    for index, entry in listed:
+        zh, en = (
+            str(entry.get("zh") or entry.get("id") or "?"),
+            str(entry.get("en") or entry.get("zh") or "?"),
+        )
+        group = str(entry.get("group") or "")
+        place: Place = ("per_label", index)
+        name = Words(en, zh)
+        support, f1 = figures.of("count", *place, "support"), figures.of("percent", *place, "f1")
+        rows.append(
+            {
+                "name": name,
+                "group": GROUPS.get(group),
+                "group_order": list(GROUPS).index(group) if group in GROUPS else len(GROUPS),
+                "support": support,
+                "f1": f1,
+                "precision": figures.of("percent", *place, "precision"),
+                "recall": figures.of("percent", *place, "recall"),
+            }
+        )
+        if f1.value is not None:
+            members.setdefault(group, []).append((*place, "f1"))
+            if support.value:
+                dots.append(Dot(name, group, support, f1))
+    rows.sort(key=lambda row: -(row["support"].value or 0))
+    means = {group: figures.mean("percent", members[group]) for group in GROUPS if group in members}
+    label = Words(
+        "F1 of each label against how often it occurs in the standard set; the table below has the numbers",
+        "每个标签的 F1 与其在标准集中的出现次数；数值见下表",
+    )
+    return {
+        "rows": rows,
+        "groups": [(GROUPS[group], mean, len(members[group])) for group, mean in means.items()],
+        "absent": sum(1 for row in rows if not row["f1"]),
+        "chart": responsive(lambda width: labels_chart(dots, means, label, width)) if dots else None,
+    }
+
+
+def calibration(results: Results, figures: Figures) -> Context | None:
+    """The reliability curve."""
+    bins, rows = [], []
+    for index, entry in enumerate(results.items("reliability")):
+        if not isinstance(entry, Mapping):
+            continue
+        low, high = results.number("reliability", index, "low"), results.number("reliability", index, "high")
+        if low is None or high is None:
+            continue
+        place: Place = ("reliability", index)
+        item = Bin(
+            float(low),
+            float(high),
+            figures.of("count", *place, "n"),
+            figures.of("percent", *place, "confidence"),
+            figures.of("percent", *place, "accuracy"),
+        )
+        bins.append(item)
+        rows.append(
+            {
+                "low": figures.of("percent", *place, "low"),
+                "high": figures.of("percent", *place, "high"),
+                "n": item.n,
+                "confidence": item.confidence,
+                "accuracy": item.accuracy,
+                "gap": figures.difference("points", (*place, "accuracy"), (*place, "confidence")),
+            }
+        )
+    if not any(item.n.value for item in bins):
+        return None
+    label = Words(
+        "how often the most probable label is right against the model's confidence; the table has the numbers",
+        "最可能标签的实际正确率与模型置信度的对照；数值见表",
+    )
+    return {
+        "rows": rows,
+        "ece": figures.of("decimal", "sets", "standard", "ece"),
+        "ece_labelwise": figures.of("decimal", "sets", "standard", "ece_labelwise"),
+        "decision": decision(results, figures),
+        "chart": responsive(lambda width: reliability_chart(bins, label, width), wide=500.0),
+    }
+
+
+def decision(results: Results, figures: Figures) -> Context | None:
+    """How probabilities become labels."""
+    kind = results.text("decision", "kind")
+    if not kind:
+        return None
+    return {
+        "kind": kind,
+        "threshold": figures.of("decimal", "decision", "threshold"),
+        "temperature": figures.of("decimal", "decision", "temperature"),
+    }
+
+
+def attack(results: Results, figures: Figures) -> Context | None:
+    """The attack on the final model."""
+    place: Place = ("sets", "adversarial")
+    if results.number(*place, "macro_f1") is None:
+        return None
+    attacked, succeeded = results.number(*place, "attacked"), results.number(*place, "succeeded")
+    return {
+        "score": figures.of("percent", *place, "macro_f1"),
+        "clean": figures.of("percent", *place, "clean_macro_f1"),
+        "drop": figures.of("percent", *place, "drop"),
+        "n": figures.of("count", *place, "n"),
+        "attacked": figures.of("count", *place, "attacked"),
+        "succeeded": figures.of("count", *place, "succeeded"),
+        "rate": figures.of("percent", *place, "success_rate"),
+        "queries": figures.of("short", *place, "queries_mean"),
+        "budget": figures.of("count", *place, "budget"),
+        "bar": 100 * succeeded / attacked if attacked and succeeded is not None else None,
+        "transfer": figures.of("percent", "sets", "adversarial_transfer", "macro_f1"),
+        "plain": figures.of("percent", "baselines", PLAIN, "adversarial", "macro_f1"),
+    }
+
+
+def _lines(
+    results: Results, figures: Figures, history: Place, keys: tuple[str, ...], *, plain: bool = False
+) -> list[Line]:
+    lines = []
+    for key in keys:
+        points = []
+        for index in range(len(results.items(*history))):
+            number = _whole(results.number(*history, index, "round"))
+            figure = figures.of("percent", *history, index, *_history_place(key), "macro_f1")
+            if number is not None and figure.value is not None:
+                points.append((number, figure))
+        # In the rounds, `adversarial` is a fixed set of texts that fooled another model.
+        series = SERIES["adversarial_transfer" if key == "adversarial" else key]
+        lines.append(Line(series, tuple(points), plain))
+    return lines
+
+
+def _history_place(key: str) -> Place:
+    if key == "validation":
+        return ("validation",)
+    return ("sets", "adversarial" if key == "adversarial_transfer" else key)
+
+
+def _whole(value: float | int | None) -> int | None:
+    return None if value is None else int(value)
