@@ -254,22 +254,21 @@ class _Reading:
     # -- numbers, signs, placeholders ---------------------------------------------------------------------------------
 
     def _patterns(self) -> None:
-        named = [
-            (token.start, token.end)
-            for token in self.tokens
-            if token.entry.has_digit and (token.entry.concepts or token.entry.names)
-        ]
-        for match in _pattern().finditer(self.text):
+        text = self.text
+        for start, end, entry in self.tokens:
+            if entry.has_digit and (entry.concepts or entry.names):  # the 2 of SpO2 is part of a name
+                text = text[:start] + "\x00" * (end - start) + text[end:]
+        for match in _pattern().finditer(text):
             kind = match.lastgroup
             if kind in ("placeholder", "level", "stage", "sign"):
                 self.spans.append((match.start(), match.end(), kind))
-                self.found[kind].append(match.group())
+                self.found[kind].append(match.group().replace("（", "(").replace("）", ")"))
                 if kind == "sign" and "-" in match.group() and "+" not in match.group():
                     self._deny_backward(match.start(), "(-)")
             elif match["chinese"]:
                 self.spans.append((match.start(), match.end(), "number"))
                 self.found["number"].append(match.group())
-            elif not any(start <= match.start("digits") < end for start, end in named):
+            else:
                 self._number(match)
 
     def _number(self, match: re.Match[str]) -> None:
@@ -327,7 +326,7 @@ class _Reading:
     def _gap(self, start: int, end: int, key: list[str], cuts: list[tuple[int, int]]) -> None:
         """Append text[start:end] to the key with separators as NUL; note where the separators are."""
         gap = self.text[start:end]
-        key.append(_SEPARATOR.sub("\x00", gap.replace("\x00", "")).lower())
+        key.append(_SEPARATOR.sub("\x00", gap.replace("\x00", "").replace("：", ":")).lower())
         cuts.extend((start + match.start(), start + match.end()) for match in _SEPARATOR.finditer(gap))
 
     def _list(self, start: int, end: int, cuts: list[tuple[int, int]]) -> None:

@@ -2,12 +2,12 @@
 
 The steps, in this order:
 
-1. *characters*, one for one: full-width letters, digits and symbols become half-width (`３８．５％` → `38.5%`), compatibility
+1. *characters*, one for one: full-width letters, digits, brackets and symbols become half-width (`３８．５％（+）` → `38.5%(+)`), compatibility
    ideographs and radicals their ordinary character, look-alike dashes, middle dots, micro signs and spaces one form each;
 2. *dropped*: control, format and zero-width characters, soft hyphens, variation selectors, private-use characters;
    a lone surrogate becomes U+FFFD;
 3. *expanded or joined*: squared units (`㎜` → `mm`), `°C` → `℃`;
-4. *punctuation*: `,;:?!()` beside a Chinese character become full-width, as Chinese is written; full-width ones between
+4. *punctuation*: `,;:?!` beside a Chinese character become full-width, as Chinese is written; full-width ones between
    two digits become half-width (`12：30` → `12:30`, `1，2` → `1,2`);
 5. *whitespace*: a run becomes one line break if it holds one, else one space; none at either end.
 
@@ -22,7 +22,7 @@ import unicodedata
 
 _ONE_TO_ONE: dict[int, str] = {
     # full-width ASCII, without the punctuation that Chinese uses in that width
-    **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F) if chr(code) not in "，；：？！（）"},
+    **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F) if chr(code) not in "，；：？！"},
     **{ord(char): "-" for char in "\u2010\u2011\u2012\u2013\u2212\ufe63"},
     **{ord(char): "·" for char in "•・‧∙⋅･"},
     **{
@@ -58,8 +58,8 @@ _ONE_TO_ONE: dict[int, str] = {
     ord("﹕"): "：",
     ord("﹖"): "？",
     ord("﹗"): "！",
-    ord("﹙"): "（",
-    ord("﹚"): "）",
+    ord("﹙"): "(",
+    ord("﹚"): ")",
 }
 for _code in (*range(0xF900, 0xFB00), *range(0x2E80, 0x2FE0), *range(0x2F800, 0x2FA20)):
     _plain = unicodedata.normalize("NFKC", chr(_code))
@@ -73,7 +73,7 @@ _SQUARED_UNITS = {
     or "μ" in expanded
 }
 
-_TO_FULL = dict(zip(",;:?!()", "，；：？！（）", strict=True))
+_TO_FULL = dict(zip(",;:?!", "，；：？！", strict=True))
 _TO_HALF = {full: half for half, full in _TO_FULL.items()}
 _PUNCTUATION = frozenset(_TO_FULL) | frozenset(_TO_HALF)
 
