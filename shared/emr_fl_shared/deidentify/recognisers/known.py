@@ -45,7 +45,13 @@ _NUMBERS = {
 }
 _WORDS = {"email": "EMAIL", "hospital": "HOSPITAL", "employer": "EMPLOYER", "school": "SCHOOL"}
 _SEVERAL = re.compile(r"[/、,;|]+|\s{2,}")
-_FORMS = r"(?:先生|女士|小姐|太太|阿姨|大爷|大娘|大妈|叔叔|奶奶|爷爷|师傅|同志|老师|老太太?|老先生|某{1,3}|[*xX×○]{1,3})"
+_FORM = re.compile(
+    r"先生|女士|小姐|太太|阿姨|大爷|大娘|大妈|叔叔|奶奶|爷爷|师傅|同志|老师|老太太?|老先生|某{1,3}(?![医院日地])|[*xX×○]{1,3}"
+)
+_FAMILIAR = re.compile(r"(?<![一-鿿])[老小阿]")
+_AFTER_FAMILIAR = re.compile(r"[,。;: ]|[自诉说称因来平系为的家今昨]|$")
+_BED = re.compile(r"[ ]?(?:号床|号病床|床)(?![边旁位垫])")
+_JOINED = re.compile(r"[\dA-Za-z.~/-]")
 _SHORTEST_NUMBER = 5
 _SHORTEST_ADDRESS = 5
 
@@ -100,7 +106,7 @@ class Known:
         surname = name[:2] if name[:2] in self._compound and len(name) > 2 else name[:1]
         if name in text:
             yield from self._exact(text, name, kind)
-        elif surname[0] in text:
+        elif f"{name[0]} " in text:
             spaced = r"[ ]{1,3}".join(map(re.escape, name))
             for match in re.finditer(spaced, text):
                 yield Span(match.start(), match.end(), kind, 0.98)
@@ -108,12 +114,15 @@ class Known:
         if len(given) == 2 and given not in self._ordinary and given in text:
             for span in self._exact(text, given, kind):
                 yield span._replace(score=0.86)
-        if surname in text:
-            for match in re.finditer(
-                rf"{surname}{_FORMS}|(?<![一-鿿])[老小阿]{surname}(?=[,。;: ]|[自诉说称因来平系为的家今昨]|$)",
-                text,
-            ):
-                yield Span(match.start(), match.end(), kind, 0.93)
+        at = text.find(surname)
+        while at >= 0:
+            behind = at + len(surname)
+            form = _FORM.match(text, behind)
+            if form:
+                yield Span(at, form.end(), kind, 0.93)
+            elif _FAMILIAR.match(text, at - 1) and _AFTER_FAMILIAR.match(text, behind):
+                yield Span(at - 1, behind, kind, 0.93)
+            at = text.find(surname, behind)
 
     @staticmethod
     def _exact(text: str, value: str, kind: str) -> Iterator[Span]:
@@ -156,11 +165,15 @@ class Known:
     def _bed(text: str, value: str) -> Iterator[Span]:
         if "床" not in text:
             return
-        number = value.removesuffix("床").strip()
-        if number:
-            pattern = rf"(?<![\dA-Za-z.~/-]){re.escape(number)}[ ]?(?:号床|号病床|床)(?![边旁位垫])"
-            for match in re.finditer(pattern, text):
-                yield Span(match.start(), match.end(), "BED_NUM", 0.97)
+        number = re.sub(r"号?病?床$", "", value).strip()
+        if not number or not any(char.isdigit() for char in number):
+            return
+        at = text.find(number)
+        while at >= 0:
+            bed = _BED.match(text, at + len(number))
+            if bed and not _JOINED.match(text[at - 1 : at]):
+                yield Span(at, bed.end(), "BED_NUM", 0.97)
+            at = text.find(number, at + 1)
 
 
 def _compact(text: str) -> tuple[str, list[int]]:

@@ -45,6 +45,7 @@ _OPENING = re.compile(
     rf"[\n。;!,][ ]*([{_CJK}·]{{2,6}})(?:[ ]?(?=,)|[ ]?[,、 ][ ]?(?:男|女)(?![儿婿友士孩方科]))"
 )
 _SEX_NEXT = re.compile(r"[ ]?[,、 ][ ]?(?:男|女)(?![儿婿友士孩方科])")
+_IN_BRACKETS = re.compile(rf"[\d\]][ ]?\(([{_CJK}]{{2,4}})\)")
 _PHONE = re.compile(r"1[3-9]\d[- ]?\d{4}")
 _BEFORE_PHONE = re.compile(
     rf"([{_CJK}]{{2,4}})(?:\([^)\n]{{1,6}}\))?[ ,:]{{0,2}}(?:电话|手机|tel)?[ :]{{0,2}}$"
@@ -55,6 +56,9 @@ _FOLLOW = re.compile(
     r"因|于|自|诉|述|以|入|来|就|今|昨|本|近|曾|无|有|在|为|系|已|仍|目前|现|反复|间断|突|出现|主|缘|民族|婚|籍贯|住|出生|身份|病|"
     r"门诊|床|与|和|及|等|患|之|同志|先生|女士|到|至|从|被|将|送|的|告|表示|要求|同意|拒绝|知|理解|提供|补充|是|说|称|查|会诊|"
     r"行|予|嘱|既往|平素|再|前|后|复|办|做|由|经|未|不|感|发|每|坚持|服|拟|需|可|均|也|亦|家"
+)
+_SUBJECT_OF = re.compile(
+    r"自诉|自述|诉[^求]|因|于|自[\d一二三四五六七八九十昨今半幼]|以[\"“”]|主因|缘于|入院|就诊|来诊|来院"
 )
 _ACCOMPANIES = re.compile(
     r"陪同|陪伴|陪护|陪诊|陪着|代诉|代述|代为|护送|送至|送来|送入|送其|口述|补充病史|补充诉|签字|签名|签署|搀扶|照顾|照料|携带|带来|抱来|[ ]?\(?(?:电话|手机|联系)"
@@ -87,10 +91,15 @@ class _Veto:
         """Whether a word begins where the name would begin, or the name would cut a word in two."""
         if self._spans is None:  # most texts need no answer
             self._spans = [(last - length + 1, last + 1) for last, length in self._machine.iter(self._text)]
-            self._ends = {first: last for first, last in self._spans}
+            self._ends = {first: last for first, last in sorted(self._spans)}
         if start in self._ends:
             return True
         return any(start < first < end < last or first < start < last for first, last in self._spans)
+
+    def is_word(self, start: int, end: int) -> bool:
+        """Whether the whole of it is a word, or the beginning of a longer one."""
+        self.refuses(start, end)
+        return self._ends.get(start, 0) >= end
 
 
 @register
@@ -150,6 +159,9 @@ class Names:
             before = _BEFORE_PHONE.search(text, max(0, match.start() - 20), match.start())
             if before:
                 yield from self._beside_phone(before, veto)
+        if "(" in text:
+            for match in _IN_BRACKETS.finditer(text):
+                yield from self._in_brackets(match, veto)
         if dotted:
             yield from self._dotted(text)
 
@@ -292,12 +304,24 @@ class Names:
             return
         # A whole run that is a name's length: the boundary behind it stands in for characters of given names.
         sure = mark or text[start] in self._clear or surname == 2 or _SEX_OR_AGE.match(text, run.end())
-        if sure and surname < len(value) <= surname + 2 and not veto.refuses(start, run.end()):
-            yield Span(start, run.end(), kind, 0.95)
-            return
-        length = self._length(text, start, veto)
+        if sure and surname < len(value) <= surname + 2:
+            given = mark and self._is_given(value[surname:])
+            if not (veto.is_word(start, run.end()) if given else veto.refuses(start, run.end())):
+                yield Span(start, run.end(), kind, 0.95)
+                return
+        length = self._length(text, start, veto) or self._before_verb(text, start, veto)
         if length:
             yield Span(start, start + length, kind, 0.85)
+
+    def _before_verb(self, text: str, start: int, veto: _Veto) -> int:
+        """Length of a common surname and any one or two characters before 因, 于, 自诉 …; else 0."""
+        if text[start] not in self._clear:
+            return 0
+        for length in (2, 3):
+            if _SUBJECT_OF.match(text, start + length) and _RUN.match(text[start : start + length]):
+                part = text[start + 1 : start + length]
+                return 0 if veto.refuses(start, start + length) or self._function_word(part) else length
+        return 0
 
     @staticmethod
     def _function_word(part: str) -> bool:
@@ -320,10 +344,13 @@ class Names:
             surname = self._surname(text, first)
             if not surname or surname > length or length - surname > 2:
                 continue
-            if length > surname and not self._is_given(text[first + surname : start]):
-                continue
             boundary = first == 0 or not _is_cjk(text[first - 1]) or text[first - 1] in _LEFT_OF_TITLE
             clear = surname == 2 or text[first] in self._clear
+            given = text[first + surname : start]
+            if given and not (
+                self._is_given(given) or (clear and boundary and not self._function_word(given))
+            ):
+                continue
             if not boundary and not (clear and length == surname):
                 continue
             if (
@@ -379,6 +406,19 @@ class Names:
             ):
                 yield Span(start, match.end(1), "RELATIVE_NAME", 0.8)
                 return
+
+    def _in_brackets(self, match: re.Match[str], veto: _Veto) -> Iterator[Span]:
+        """A name in brackets behind a number: 138…(张建国)."""
+        start, end = match.span(1)
+        surname = self._surname(match.string, start)
+        clear = surname == 2 or match.string[start] in self._clear
+        fits = surname and 1 <= end - start - surname <= 2
+        if (
+            fits
+            and (clear or self._is_given(match.string[start + surname : end]))
+            and not veto.refuses(start, end)
+        ):
+            yield Span(start, end, "RELATIVE_NAME", 0.85)
 
     @staticmethod
     def _bounded_left(text: str, start: int) -> bool:

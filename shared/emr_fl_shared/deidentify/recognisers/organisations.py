@@ -32,7 +32,7 @@ _AFTER_HOSPITAL = re.compile(
     r"[ ]?(?:东院|西院|南院|北院|本部|分院|新院区|老院区|总院|[东西南北中]院区|.{1,4}院区)"
 )
 _WARD = re.compile(
-    rf"(?:{_NUMBER}(?:病区|病房|疗区|区(?=住院|治疗|收|就诊|[,。;]|$))|[ABCD]\d?(?:病区|区)|{_NUMBER}号?楼{_NUMBER}(?:层|楼|病区))"
+    rf"(?:{_NUMBER}(?:病区|病房|疗区|区(?=住院|治疗|收|就诊|[,。;]|$|加?\d))|[ABCD]\d?(?:病区|区)|{_NUMBER}号?楼{_NUMBER}(?:层|楼|病区))"
 )
 _ORDINAL = re.compile(
     r"(?:心|内|外|骨|儿|妇|产|神内|神外|消化|呼吸|肾内|普外|肿瘤|康复|中医|心内|泌尿|眼|老年)[一二三四五六七八九十]{1,2}科"
@@ -51,6 +51,10 @@ _SERVES = re.compile(
 _NOT_AFTER_ENDING = {"SCHOOL": frozenset("生附"), "EMPLOYER": frozenset("卡账存柜")}
 _AFTER_SHORT_ENDING = frozenset(",。; 上工打做的职任退(、员里当")
 _ANY_ONE = frozenset(("当地", "外地", "附近", "某", "某某", "我", "本", "该", "此"))
+# A province or county has one of these, so that the level names it: 省肿瘤医院, 县中医院, 市供电局. 县医院 alone stays.
+_ONLY_ONE = re.compile(
+    r"[省市县区州盟旗](?!级|内|外)(?:[^\W\d]{2,6}(?:医院|保健院|中心|防治院|防治所)|中医院|供电局|公安局|税务局|教育局|财政局|法院|检察院|工商局|邮政局)$"
+)
 _KIND_OF_HOSPITAL = frozenset(("人民", "中心", "住", "专科", "综合", "住院", "家", "同级", "级", "等"))
 _NO_VALUE = re.compile(r"无|不详|无业|退休|务农|农民|自由|待业|保密|个体|同上|家务|未知|暂无|学龄")
 
@@ -69,8 +73,10 @@ class Organisations:
             for ending in listed[kind]:
                 self._kind_of.setdefault(ending, _KINDS[kind])
         endings = sorted(self._kind_of, key=lambda ending: (-len(ending), ending))
-        # 第三中学 ends in 中学, not in 三中.
-        self._ending = re.compile("|".join(e + "(?!学)" if e[-1] in "中小" else e for e in endings))
+        # 第三中学 ends in 中学, not in 三中; 一小时 in neither.
+        self._ending = re.compile(
+            "|".join(e + "(?!学(?!生)|[时年叶度量等心部段])" if e[-1] in "中小" else e for e in endings)
+        )
         self._generic = re.compile("|".join(sorted(listed["generic"], key=lambda word: (-len(word), word))))
         stops = sorted(listed["left_stop"], key=lambda word: (-len(word), word))
         self._stop = re.compile("|".join(map(re.escape, stops)))
@@ -132,6 +138,8 @@ class Organisations:
             begin += 1
         name = prefix[begin:]
         own = self._without_generic(name)
+        if own is None and _ONLY_ONE.match(name + text[start:end]):
+            return first + begin
         if own is None or (own.isdigit() and kind != "HOSPITAL"):
             return None
         if kind == "HOSPITAL":
