@@ -1,0 +1,175 @@
+"""Bad input: one clear message on standard error, the right exit code, no traceback, nothing left behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from emr_fl_deploy.cli import run
+
+TOML = "federation.toml"
+
+
+def edit(name: str, change: Callable[[str], str]) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        path = folder / name
+        path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+    return apply
+
+
+def write(name: str, content: bytes) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).write_bytes(content) and None
+
+
+def nothing(_: Path) -> None:
+    return
+
+
+def one_class(folder: Path) -> None:
+    for name in ("north", "south", "standard"):
+        rows = ["text,labels"] + [f"咳嗽{n}天,呼吸" for n in range(1, 20)]
+        (folder / f"{name}.csv").write_text("\n".join(rows), encoding="utf-8")
+
+
+def mixed_encodings(folder: Path) -> None:
+    rows = [b"text,labels", *("咳嗽三天,呼吸".encode() for _ in range(5)), "头痛两天,神经".encode("gb18030")]
+    (folder / "north.csv").write_bytes(b"\n".join(rows))
+
+
+def without_labels(folder: Path) -> None:
+    (folder / "north.csv").write_text("text,labels\n咳嗽,\n头痛,\n", encoding="utf-8")
+
+
+def one_site(text: str) -> str:
+    return text.partition("[sites.south]")[0]
+
+
+CASES = [
+    pytest.param(
+        nothing, ["--set", "training.epoch=1"], 2, ["training.epoch", "epochs"], id="unknown setting"
+    ),
+    pytest.param(nothing, ["--set", "training.epochs=many"], 2, ["training.epochs", "many"], id="wrong type"),
+    pytest.param(nothing, ["--set", "nonsense"], 2, ["--set"], id="no assignment"),
+    pytest.param(nothing, ["--engine", "warp"], 2, ["--engine", "local | ray"], id="unknown engine"),
+    pytest.param(nothing, ["--rounds", "0"], 2, ["federation.rounds"], id="no rounds"),
+    pytest.param(
+        nothing, ["--set", "training.adversarial.method=magic"], 2, ["method", "freelb"], id="method"
+    ),
+    pytest.param(edit(TOML, lambda t: t + "\n[broken"), [], 2, [TOML], id="broken toml"),
+    pytest.param(
+        edit(TOML, lambda t: t.replace("north.csv", "nowhere.csv")), [], 1, ["nowhere.csv"], id="no such file"
+    ),
+    pytest.param(
+        edit(TOML, lambda t: t.replace("standard =", "noisy =")), [], 2, ["standard"], id="no standard set"
+    ),
+    pytest.param(edit(TOML, one_site), [], 2, ["sites", "min_sites"], id="one site only"),
+    pytest.param(lambda folder: (folder / TOML).unlink(), [], 2, [TOML], id="no federation.toml"),
+    pytest.param(write("north.csv", b""), [], 1, ["north.csv"], id="empty file"),
+    pytest.param(write("north.csv", b"text,labels\n"), [], 1, ["north.csv"], id="header only"),
+    pytest.param(write("north.csv", b"\x00\x01\x02" * 100), [], 1, ["north.csv"], id="binary"),
+    pytest.param(
+        write("north.csv", "甲,labels\n咳嗽,呼吸\n".encode()),
+        [],
+        1,
+        ["north.csv", "columns"],
+        id="no text column",
+    ),
+    pytest.param(
+        write("north.csv", "text,乙\n咳嗽,呼吸\n".encode()), [], 1, ["north.csv"], id="no label column"
+    ),
+    pytest.param(without_labels, [], 1, ["north"], id="no label"),
+    pytest.param(one_class, [], 1, ["one"], id="one class only"),
+    pytest.param(mixed_encodings, [], 1, ["north.csv"], id="mixed encodings"),
+]
+
+
+@pytest.mark.parametrize(("damage", "options", "code", "said"), CASES)
+def test_bad_input_is_said_once_and_clearly(
+    hand_written: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    damage: Callable[[Path], None],
+    options: list[str],
+    code: int,
+    said: list[str],
+) -> None:
+    damage(hand_written)
+    got = run(
+        ["simulate", "--data", str(hand_written), "--out", str(tmp_path / "run"), "--no-baselines", *options]
+    )
+    errors = capfd.readouterr().err
+    assert got == code, errors
+    assert "Traceback" not in errors
+    assert errors.count("error:") == 1, errors
+    for part in said:
+        assert part in errors
+    for secret in ("咳嗽", "头痛"):
+        assert secret not in errors
+
+
+def test_a_full_run_folder_is_not_overwritten(
+    hand_written: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "precious").write_text("x")
+    assert run(["simulate", "--data", str(hand_written), "--out", str(tmp_path / "run")]) == 2
+    assert "--resume" in capfd.readouterr().err
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["precious"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["predict", "--model", "nowhere", "咳嗽"], 1, "nowhere"),
+        (["predict", "--model", "nowhere"], 2, "no text"),
+        (["evaluate", "--model", "nowhere", "--data", "x.csv", "--sets", "easy"], 2, "--sets"),
+        (["simulate", "--resume", "--out", "nowhere"], 2, "no run to continue"),
+        (["data", "synth", "--out", "x", "--sites", "0"], 2, "sites"),
+        (["report", "nowhere"], 1, "nowhere"),
+        (["--lang", "fr", "version"], 2, "--lang"),
+        (["frobnicate"], 2, "frobnicate"),
+    ],
+    ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else None,
+)
+def test_other_commands_fail_clearly(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == code
+    errors = capfd.readouterr().err
+    assert said in errors
+    assert "Traceback" not in errors
+
+
+def test_messages_come_in_chinese(capfd: pytest.CaptureFixture[str]) -> None:
+    from emr_fl_shared.messages import set_language
+
+    try:
+        assert run(["--lang", "zh", "simulate", "--engine", "warp"]) == 2
+    finally:
+        set_language(None)
+    assert "未知的引擎" in capfd.readouterr().err
+
+
+def test_help_is_quick() -> None:
+    loaded = subprocess.run(
+        [
+            *(sys.executable, "-P", "-c"),
+            "import sys; from emr_fl_deploy.cli import run; run(['--help']);"
+            "print(sorted({'torch', 'transformers', 'flwr', 'ray', 'sklearn', 'numpy'} & set(sys.modules)))",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert loaded.stdout.splitlines()[-1] == "[]"
