@@ -30,7 +30,7 @@ def tiny_tokenizer(max_length: int = 128) -> PreTrainedTokenizerFast:
     `38.5` → `3 ##8 . 5`, so every value is spelled with the same twenty tokens.
     `max_length` counts tokens with [CLS] and [SEP]; it becomes the tokeniser's `model_max_length`.
     """
-    from transformers import AddedToken, BertTokenizerFast
+    from transformers import BertTokenizerFast
 
     tokenizer = BertTokenizerFast(
         vocab={token: index for index, token in enumerate(tiny_vocabulary())},
@@ -39,19 +39,17 @@ def tiny_tokenizer(max_length: int = 128) -> PreTrainedTokenizerFast:
         strip_accents=False,
         model_max_length=max_length,
     )
-    add_placeholders(tokenizer, AddedToken)
+    add_placeholders(tokenizer)
     return tokenizer
 
 
-def add_placeholders(tokenizer: PreTrainedTokenizerFast, added_token: type | None = None) -> int:
+def add_placeholders(tokenizer: PreTrainedTokenizerFast) -> int:
     """Teach any fast tokeniser the placeholders as whole tokens, in place.
 
     Returns how many were new to its vocabulary: the embedding matrix must grow by as many rows.
     """
-    if added_token is None:
-        from transformers import AddedToken
+    from transformers import AddedToken
 
-        added_token = AddedToken
     before = len(tokenizer)
-    tokenizer.add_tokens([added_token(token, normalized=False, special=False) for token in placeholders()])
+    tokenizer.add_tokens([AddedToken(token, normalized=False, special=False) for token in placeholders()])
     return len(tokenizer) - before

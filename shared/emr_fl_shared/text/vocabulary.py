@@ -15,7 +15,7 @@ GREEK = "αβγδεζηθικλμνξοπρσςτυφχψω"
 CLINICAL_SIGNS = "↑↓→←±×÷≥≤≠≈∞√∑∆△▲□■○●◎☆★♂♀℃℉°‰∠⊥∥∵∴⊕⊙²³¹½¼¾①②③④⑤⑥⑦⑧⑨⑩ⅠⅡⅢⅣⅤⅥⅦⅧⅨⅩⅪⅫⅰⅱⅲⅳⅴⅵⅶⅷⅸⅹ"
 """Signs that are no punctuation for BERT's word splitter, so they may stand inside a word (`38℃`) and need a `##` form."""
 PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~，。、；：？！（）【】《》〈〉「」『』〔〕“”‘’—…·￥§「」"
-BEYOND_GB2312 = "腘䓬噁瞤瘈齁馀䏡𬌗"
+BEYOND_GB2312 = "腘䓬噁瞤瘈齁馀䏡𬌗啰矇㿠㖞"
 """Characters of clinical writing that the 1980 standard lacks."""
 
 

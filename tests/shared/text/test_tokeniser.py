@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from emr_fl_shared.text.lexicon import load_lexicon
 from emr_fl_shared.text.placeholders import PLACEHOLDER, placeholders
 from emr_fl_shared.text.tokeniser import add_placeholders, tiny_tokenizer, tiny_vocabulary
 from emr_fl_shared.text.vocabulary import BEYOND_GB2312, build_vocabulary, gb2312_hanzi, gb2312_level1
@@ -56,6 +57,12 @@ def test_numbers_units_and_signs(text: str, tokens: str) -> None:
     tokenizer = tiny_tokenizer()
     assert tokenizer.tokenize(text) == tokens.split()
     assert tokenizer.unk_token_id not in tokenizer(text)["input_ids"]
+
+
+def test_every_character_of_the_lexicon_is_known() -> None:
+    wordings = {entry.wording for entry in load_lexicon().entries.values()}
+    tokenizer = tiny_tokenizer()
+    assert {wording for wording in wordings if tokenizer.unk_token_id in tokenizer(wording)["input_ids"]} == set()
 
 
 def test_length_limit_counts_the_frame() -> None:
