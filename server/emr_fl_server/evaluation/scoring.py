@@ -1,0 +1,133 @@
+"""Scores of the held-out sets beside each other, and of each label against its frequency."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from emr_fl_server.evaluation.sets import HeldOutSet
+from emr_fl_shared.errors import DataError
+from emr_fl_shared.messages import tr
+from emr_fl_shared.metrics import (
+    Decision,
+    macro_f1_interval,
+    per_label_f1,
+    precision_recall_per_label,
+    relative_drop,
+    score_set,
+)
+
+HEAD_LABELS = 10
+
+
+class Labelled(Protocol):
+    """A label as it is named in tables."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def zh(self) -> str: ...
+    @property
+    def en(self) -> str: ...
+
+
+def predict_sets(
+    predict: Callable[[list[str]], NDArray[Any]], sets: Mapping[str, HeldOutSet]
+) -> dict[str, NDArray[Any]]:
+    """Logits [n, K] of every set."""
+    return {name: predict(held_out.texts) for name, held_out in sets.items()}
+
+
+def score_sets(
+    logits: Mapping[str, ArrayLike],
+    sets: Mapping[str, HeldOutSet],
+    decision: Decision,
+    *,
+    interval_seed: int | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Scores by set, as in `results.json`: what `score_set` gives and, beside a set `standard`, the `drop` of the others.
+
+    `drop` = (standard − set) / standard on macro-F1, None when standard is 0. With `interval_seed`, also
+    `macro_f1_interval` = [low, high]: 95 %, bias-corrected, whole patients drawn. Raises DataError for logits that do not
+    fit their set or are not finite.
+    """
+    scores: dict[str, dict[str, Any]] = {}
+    for name, held_out in sets.items():
+        probabilities = decision.probabilities(logits[name])
+        scores[name] = dict(score_set(held_out.y, probabilities, decision))
+        if interval_seed is not None:
+            patients = [patient or row for row, patient in enumerate(held_out.patients)]
+            interval = macro_f1_interval(
+                held_out.y, decision.decide(probabilities), seed=interval_seed, patients=patients
+            )
+            scores[name]["macro_f1_interval"] = [interval.low, interval.high]
+    if "standard" in scores:
+        standard = scores["standard"]["macro_f1"]
+        for name, values in scores.items():
+            if name != "standard":
+                values["drop"] = relative_drop(standard, values["macro_f1"])
+    return scores
+
+
+def per_label_scores(
+    y: NDArray[np.bool_],
+    probabilities: ArrayLike,
+    decision: Decision,
+    labels: Sequence[str | Labelled],
+) -> list[dict[str, Any]]:
+    """A row for each label: {id, zh, en, support, predicted, f1, precision, recall, group}, in the order of the taxonomy.
+
+    `labels` are names or objects with id, zh and en. F1, precision and recall are None for a label that never occurs in `y`;
+    `group` is that of `frequency_groups`.
+    """
+    decided = decision.decide(probabilities)
+    if len(labels) != y.shape[1]:
+        raise DataError(
+            tr("as many labels as columns are needed", "标签数与列数不符"),
+            got=str(len(labels)),
+            expected=str(y.shape[1]),
+        )
+    f1 = per_label_f1(y, decided)
+    precision, recall = precision_recall_per_label(y, decided)
+    support = y.sum(axis=0)
+    groups = frequency_groups(support)
+    rows: list[dict[str, Any]] = []
+    for index, label in enumerate(labels):
+        occurs = support[index] > 0
+        named = (
+            {"id": index, "zh": label, "en": ""}
+            if isinstance(label, str)
+            else {"id": label.id, "zh": label.zh, "en": label.en}
+        )
+        rows.append(
+            {
+                **named,
+                "support": int(support[index]),
+                "predicted": int(decided[:, index].sum()),
+                "f1": float(f1[index]) if occurs else None,
+                "precision": float(precision[index]) if occurs else None,
+                "recall": float(recall[index]) if occurs else None,
+                "group": groups[index],
+            }
+        )
+    return rows
+
+
+def frequency_groups(support: ArrayLike) -> list[str]:
+    """`head`: the ten most frequent labels (a third of them, where there are fewer than thirty); `tail`: the least frequent
+    third; `middle`: the others. Equal supports: the earlier label counts as the more frequent."""
+    counts = np.asarray(support)
+    total = len(counts)
+    head = min(HEAD_LABELS, math.ceil(total / 3))
+    tail = total // 3
+    groups = ["middle"] * total
+    for rank, label in enumerate(np.argsort(-counts, kind="stable")):
+        if rank < head:
+            groups[int(label)] = "head"
+        elif rank >= total - tail:
+            groups[int(label)] = "tail"
+    return groups
