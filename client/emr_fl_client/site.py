@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emr_fl_client.adversarial import AdversarialSettings
-from emr_fl_client.augment.policy import RuleAugmenter
+from emr_fl_client.augment.policy import DEFAULT_SHARES, RuleAugmenter
 from emr_fl_client.dataset.split import patient_split
 from emr_fl_client.training.loop import TrainingSettings, train_round
 from emr_fl_client.training.losses import LossSettings
@@ -252,4 +252,4 @@ def _augmenter(training: Training) -> RuleAugmenter | None:
     settings = training.augmentation
     if not settings.enabled or settings.probability == 0.0:
         return None
-    return RuleAugmenter(settings.shares())
+    return RuleAugmenter({**DEFAULT_SHARES, **settings.shares()})

@@ -83,11 +83,10 @@ class Augmentation(Section):
     fields: Annotated[float, Field(ge=0.0)] | None = None
     punctuation: Annotated[float, Field(ge=0.0)] | None = None
 
-    def shares(self) -> dict[str, float] | None:
-        """The share of each operator that the user set, or `None` for the measured defaults."""
+    def shares(self) -> dict[str, float]:
+        """The shares that are set; operators that are left out keep their default share."""
         names = ("synonyms", "colloquial", "eda", "placeholders", "character_noise", "fields", "punctuation")
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return given or None
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
 class Adversarial(Section):

@@ -1,4 +1,10 @@
-"""`tiny`: a small BERT with random weights, for machines without a GPU and for tests. Nothing is downloaded."""
+"""`tiny`: a small encoder with random weights, for machines without a GPU and for tests. Nothing is downloaded.
+
+A BERT of today's form (ModernBERT: Warner et al., arXiv 2412.13663, as transformers has it): normalisation before each
+block, rotary positions, mean pooling. From random weights it learns within an epoch what the form of 2018 (normalisation
+after each block, [CLS] pooling) has not learned after four; pre-trained encoders keep their own form and their [CLS] state.
+See docs/adr/0005-tiny.md for the figures.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +15,17 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from transformers import BertForSequenceClassification
+    from transformers import ModernBertForSequenceClassification
 
 
 @dataclass(frozen=True, slots=True)
 class TinyShape:
-    """The shape of `tiny`, chosen by measurement (`docs/sample-federation.md`)."""
+    """The shape of `tiny`, chosen by measurement (docs/results.md). `intermediate` is the width of the gated unit."""
 
-    hidden: int = 256
+    hidden: int = 192
     layers: int = 2
     heads: int = 4
-    intermediate: int = 512
+    intermediate: int = 288
     dropout: float = 0.1
     attention_dropout: float = 0.0
     initializer_range: float = 0.02
@@ -33,31 +39,40 @@ def build_tiny(
     max_length: int,
     seed: int,
     shape: TinyShape | None = None,
-) -> BertForSequenceClassification:
-    """A `BertForSequenceClassification` of the given shape; equal seeds give equal weights.
+) -> ModernBertForSequenceClassification:
+    """A `ModernBertForSequenceClassification` of the given shape; equal seeds give equal weights.
 
     The global random state of torch is left as it was.
     """
-    from transformers import BertConfig, BertForSequenceClassification
+    from transformers import ModernBertConfig, ModernBertForSequenceClassification
 
     shape = shape or TinyShape()
-    config = BertConfig(
+    config = ModernBertConfig(
         vocab_size=vocabulary_size,
         hidden_size=shape.hidden,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
         intermediate_size=shape.intermediate,
-        hidden_dropout_prob=shape.dropout,
-        attention_probs_dropout_prob=shape.attention_dropout,
+        embedding_dropout=shape.dropout,
+        mlp_dropout=shape.dropout,
+        classifier_dropout=shape.dropout,
+        attention_dropout=shape.attention_dropout,
         initializer_range=shape.initializer_range,
         max_position_embeddings=max_length,
-        type_vocab_size=1,
+        # every layer sees the whole note: notes are short, and windows only pay from a few hundred tokens on
+        global_attn_every_n_layers=1,
+        classifier_pooling="mean",
         pad_token_id=pad_token_id,
+        bos_token_id=None,
+        eos_token_id=None,
+        cls_token_id=None,
+        sep_token_id=None,
         problem_type="multi_label_classification",
         id2label=dict(enumerate(names)),
         label2id={name: index for index, name in enumerate(names)},
+        # eager is the fastest form on a CPU at these lengths (tests/benchmarks/training_step.py)
         attn_implementation="eager",
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return BertForSequenceClassification(config)
+        return ModernBertForSequenceClassification(config)

@@ -163,7 +163,7 @@ def test_later_passes_see_the_records_with_the_highest_loss_only() -> None:
 def test_all_passes_use_the_same_dropout_masks() -> None:
     model, data = tiny(dropout=0.5), batch()
     masks: list[Tensor] = []
-    model.bert.embeddings.dropout.register_forward_hook(lambda m, i, output: masks.append(output == 0))
+    model.model.embeddings.drop.register_forward_hook(lambda m, i, output: masks.append(output == 0))
     FreeLB(AdversarialSettings(method="freelb", steps=3, weight=0.5)).backward(model, data, LOSS, context())
     assert len(masks) == 4
     assert all(torch.equal(masks[0], mask) for mask in masks[1:])
@@ -205,7 +205,7 @@ def test_perturbations_stay_in_the_ball_and_off_the_pads_and_rise() -> None:
 def test_the_embedding_matrix_gets_the_gradient_of_every_pass() -> None:
     # The gradient at the disturbed point differs from the clean one, also in the embedding's rows.
     model, data = tiny(dropout=0.0), batch()
-    name = "bert.embeddings.word_embeddings.weight"
+    name = "model.embeddings.tok_embeddings.weight"
     plain = gradients(model, Plain(), data)[name]
     disturbed = gradients(model, FreeLB(AdversarialSettings(method="freelb", radius=0.3)), data)[name]
     rows = data.input_ids[data.attention_mask.bool()].unique()

@@ -11,9 +11,9 @@ import torch
 from transformers import (
     AutoModelForSequenceClassification,
     BertConfig,
-    BertForSequenceClassification,
     BertTokenizerFast,
     ElectraConfig,
+    ModernBertForSequenceClassification,
     RobertaConfig,
     RobertaForSequenceClassification,
 )
@@ -69,7 +69,7 @@ def folder_of(kind: str, path: Path, **changes: object) -> Path:
 
 def test_tiny_is_an_ordinary_multi_label_bert() -> None:
     encoder = build_model("tiny", LABELS, max_length=64, shape=SMALL)
-    assert isinstance(encoder.model, BertForSequenceClassification)
+    assert isinstance(encoder.model, ModernBertForSequenceClassification)
     assert encoder.model.config.problem_type == "multi_label_classification"
     assert encoder.model.config.id2label == dict(enumerate(LABELS))
     assert encoder.model.config.max_position_embeddings == encoder.max_length == 64
