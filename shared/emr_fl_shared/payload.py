@@ -105,7 +105,7 @@ class PayloadReader:
 
     def __init__(self, source: bytes | memoryview | Path, shapes: Shapes, form: Form) -> None:
         _check_form(form)
-        self.form = form
+        self.form: Form = form
         self.shapes = dict(shapes)
         self._reader = TensorReader(source, max_bytes=max_payload_bytes(shapes, form))
         try:

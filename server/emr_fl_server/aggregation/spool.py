@@ -44,7 +44,7 @@ class Spool:
     def __init__(self, folder: Path, shapes: Shapes, form: Form) -> None:
         self.folder = folder
         self.shapes = dict(shapes)
-        self.form = form
+        self.form: Form = form
         self._updates: dict[str, SpooledUpdate] = {}
         try:
             folder.mkdir(parents=True, exist_ok=True)

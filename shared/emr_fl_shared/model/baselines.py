@@ -106,12 +106,12 @@ class TfidfBaseline:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         from sklearn.utils.parallel import Parallel, delayed
 
+        models: list[tuple[NDArray[np.float32], float]]
         if self.n_jobs == 1:
             models = [_one_label(features, truth[:, label], c) for label in self._fitted]
         else:  # processes, not threads: liblinear draws its random order from one generator a process
-            models = Parallel(n_jobs=self.n_jobs)(
-                delayed(_one_label)(features, truth[:, label], c) for label in self._fitted
-            )
+            parallel: Any = Parallel(n_jobs=self.n_jobs)
+            models = parallel(delayed(_one_label)(features, truth[:, label], c) for label in self._fitted)
         weights = np.zeros((features.shape[1], len(models)), dtype=np.float32)
         for column, (coefficients, _) in enumerate(models):
             weights[:, column] = coefficients
@@ -136,8 +136,9 @@ def _vectorised(texts: Sequence[str]) -> tuple[Any, Any]:
 
     # a handful of texts may share no n-gram at all: then every n-gram counts
     for min_df in (2, 1):
+        single: Any = np.float32  # half the memory; scikit-learn's annotation knows float64 only
         vectoriser = TfidfVectorizer(
-            analyzer="char", ngram_range=(1, 4), sublinear_tf=True, min_df=min_df, dtype=np.float32
+            analyzer="char", ngram_range=(1, 4), sublinear_tf=True, min_df=min_df, dtype=single
         )
         try:
             features = vectoriser.fit_transform(texts)
@@ -152,7 +153,7 @@ def _one_label(features: Any, positive: BoolArray, c: float) -> tuple[NDArray[np
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(
+    model: Any = LogisticRegression(
         C=c,
         class_weight="balanced",
         solver="liblinear",
