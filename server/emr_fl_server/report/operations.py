@@ -12,7 +12,7 @@ from emr_fl_server.report.charts.dumbbells import SiteGain, sites_chart
 from emr_fl_server.report.charts.exchange import SiteBox, Traffic, exchange_chart
 from emr_fl_server.report.charts.times import Part, times_chart
 from emr_fl_server.report.figures import Figure, Figures, Place
-from emr_fl_server.report.reading import Results
+from emr_fl_server.report.reading import Results, without_nonfinite
 from emr_fl_server.report.sections import Context
 from emr_fl_server.report.svg import Words
 
@@ -221,7 +221,7 @@ def privacy(results: Results, figures: Figures) -> Context:
 def settings_table(settings: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     """(section, [(key, value)]): dotted keys; secrets hidden, absolute paths cut to their last part."""
     found: dict[str, list[tuple[str, str]]] = {}
-    for key, value in _flattened(settings, ""):
+    for key, value in _flattened(without_nonfinite(settings), ""):
         section, _, _ = key.partition(".")
         top = section if "." in key else ""
         found.setdefault(top, []).append(

@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from emr_fl_server.report import operations, sections
+from emr_fl_server.report import breakdown, operations, sections
 from emr_fl_server.report.figures import Figures
 from emr_fl_server.report.palette import DARK, LIGHT, declarations
 from emr_fl_server.report.reading import Results, read_results, read_settings
@@ -62,10 +62,10 @@ def render(results: Mapping[str, Any], settings: Mapping[str, Any], *, opens_in:
         scores=sections.scores(known, figures),
         comparison=sections.comparison(known, figures),
         rounds=sections.rounds(known, figures),
-        labels=sections.labels(known, figures),
-        calibration=sections.calibration(known, figures),
+        labels=breakdown.labels(known, figures),
+        calibration=breakdown.calibration(known, figures),
         sites=operations.sites(known, figures),
-        attack=sections.attack(known, figures),
+        attack=breakdown.attack(known, figures),
         exchange=operations.exchange(known, figures),
         times=operations.times(known, figures),
         privacy=operations.privacy(known, figures),

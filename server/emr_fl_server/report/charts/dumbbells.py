@@ -96,9 +96,9 @@ def sites_chart(sites: Sequence[SiteGain], sets: Sequence[str], label: Words, wi
         left = names + (panel * index if wide else 0.0)
         top = head + (0.0 if wide else panel_height * index)
         bottom = top + row * len(sites)
-        x = linear(low, high, left + 26, left + panel - (46 if wide else 50))
+        x = linear(low, high, left + 40, left + panel - 50)
         _axis(drawing, x, low, high, top, bottom, 4)
-        _panel_head(drawing, SERIES[key], left + 26, top, x, sites[0].after[key])
+        _panel_head(drawing, SERIES[key], left + (40 if wide else 8), top, x, sites[0].after[key])
         for line, site in enumerate(sites):
             middle = top + row * line + (row / 2 if wide else row - 11)
             if index == 0 or not wide:

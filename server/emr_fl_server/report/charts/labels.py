@@ -9,6 +9,7 @@ from emr_fl_server.report.charts import GROUPS, is_wide
 from emr_fl_server.report.figures import Figure
 from emr_fl_server.report.svg import (
     Drawing,
+    Scale,
     Words,
     fitted,
     linear,
@@ -62,7 +63,7 @@ def labels_chart(dots: Sequence[Dot], means: Mapping[str, Figure], label: Words,
     drawing.text(
         right,
         height - 6,
-        Words("records with the label in the standard set (log axis)", "标准集中含该标签的记录数（对数轴）"),
+        Words("records with the label, log axis", "含该标签的记录数（对数轴）"),
         class_="label end",
     )
     taken: list[Box] = []
@@ -99,15 +100,14 @@ def _name_dots(
     drawing: Drawing,
     dots: Sequence[Dot],
     language: str,
-    x: object,
-    y: object,
+    x: Scale,
+    y: Scale,
     taken: Sequence[Box],
     inside: Box,
     radius: float,
     most: int,
 ) -> None:
     """Write names beside the dots that stand out most, where there is room."""
-    assert callable(x) and callable(y)
     boxes = list(taken)
     written = 0
     for dot in _by_interest(dots):

@@ -10,6 +10,7 @@ from emr_fl_server.report.charts import SERIES, SMALL, Series, is_wide
 from emr_fl_server.report.figures import Figure
 from emr_fl_server.report.svg import (
     Drawing,
+    Scale,
     Words,
     fitted_words,
     linear,
@@ -52,7 +53,7 @@ def rounds_chart(lines: Sequence[Line], best: int | None, label: Words, width: f
     ]
     low, high = nice_domain([value for _, value in every], 8)
     first, last = min(number for number, _ in every), max(number for number, _ in every)
-    x = linear(first, last, left + 10, right - 24) if last > first else (lambda _: (left + right) / 2)
+    x: Scale = linear(first, last, left + 10, right - 24) if last > first else (lambda _: (left + right) / 2)
     y = linear(low, high, bottom, top)
     for value in nice_ticks(low, high, 8 if wide else 5):
         drawing.line(left, y(value), right, y(value), class_="grid")
@@ -89,8 +90,7 @@ def rounds_chart(lines: Sequence[Line], best: int | None, label: Words, width: f
     return drawing
 
 
-def _draw(drawing: Drawing, line: Line, x: object, y: object, best: int | None) -> None:
-    assert callable(x) and callable(y)
+def _draw(drawing: Drawing, line: Line, x: Scale, y: Scale, best: int | None) -> None:
     key, mark = line.series.key, line.series.mark
     places = [(x(number), y(figure.value)) for number, figure in line.points]
     drawing.polyline(places, class_=f"line s-{key}{' plain' if line.plain else ''}")

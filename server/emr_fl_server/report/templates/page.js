@@ -43,15 +43,6 @@
       keep("theme", dark ? "light" : "dark");
     });
 
-    var opened = [];
-    addEventListener("beforeprint", function () {
-      opened = Array.prototype.filter.call(document.querySelectorAll("details"), function (one) { return !one.open; });
-      opened.forEach(function (one) { one.open = true; });
-    });
-    addEventListener("afterprint", function () {
-      opened.forEach(function (one) { one.open = false; });
-    });
-
     var bubble = document.getElementById("bubble");
     function point(event) {
       var mark = event.target.closest ? event.target.closest("[data-tip-en]") : null;
