@@ -83,10 +83,9 @@ def evaluate(
         )
     mapping = _columns(columns)
 
+    from emr_fl_server.evaluation.evaluator import Evaluator
     from emr_fl_server.evaluation.scoring import score_sets
     from emr_fl_server.evaluation.sets import HeldOutSet
-
-    from emr_fl_server.evaluation.evaluator import Evaluator
     from emr_fl_shared.config.settings import Attack
     from emr_fl_shared.model.precision import FP32
     from emr_fl_shared.model.storage import load_model

@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from emr_fl_shared.errors import FederationError
 
-PROTOCOL = 1
 MAX_BODY_BYTES = 4 * 2**20
 
 DESCRIBE = "query.describe"
@@ -30,7 +29,7 @@ class Body(BaseModel):
     """Base of all bodies: frozen, unknown fields refused, protocol checked."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    protocol: Literal[1] = PROTOCOL
+    protocol: Literal[1] = 1
 
 
 class DescribeRequest(Body):

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from emr_fl_server.evaluation.sets import HeldOutSet, carve_validation
-from emr_fl_server.report import model_card, write_report
 from flwr.app import Context, RecordDict
 
 from emr_fl_client.site import peak_rss_mb
@@ -23,7 +21,9 @@ from emr_fl_deploy.simulate.grid import InProcessGrid
 from emr_fl_deploy.simulate.sites import factories
 from emr_fl_server.app import Outcome, server_app
 from emr_fl_server.evaluation.evaluator import Evaluator, transfer_set
+from emr_fl_server.evaluation.sets import HeldOutSet, carve_validation
 from emr_fl_server.federation import Federation, as_json
+from emr_fl_server.report import model_card, write_report
 from emr_fl_server.results import build_results
 from emr_fl_shared.config import Settings
 from emr_fl_shared.durable import write_durably
@@ -209,7 +209,6 @@ class Simulation:
         outcome: Outcome,
         held_out: HeldOut,
         began: float,
-        grid: InProcessGrid | None,
     ) -> dict[str, Any]:
         assert federation.evaluator is not None
         at = time.monotonic()

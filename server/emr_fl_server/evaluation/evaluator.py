@@ -5,7 +5,7 @@ Threshold and temperature come from the validation set alone; the other sets are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -146,12 +146,11 @@ def transfer_set(standard: HeldOutSet, validation: HeldOutSet, settings: Attack)
         validation.y[fit],
         ([validation.texts[row] for row in tune], validation.y[tune]),
     )
-    decide: Callable[[NDArray[np.float64]], NDArray[np.bool_]] = surrogate.decision.decide
     result = attack_texts(
         chosen.texts,
         chosen.y,
         surrogate.probabilities,
-        decide,
+        lambda probabilities: surrogate.decision.decide(probabilities),
         budget=settings.budget,
         seed=settings.seed,
         max_changed=settings.max_changed,
@@ -164,9 +163,4 @@ def subset(held_out: HeldOutSet, size: int, seed: int) -> HeldOutSet:
     if size >= len(held_out.texts):
         return held_out
     rows = np.sort(np.random.default_rng(seed).choice(len(held_out.texts), size, replace=False))
-    return HeldOutSet(
-        held_out.name,
-        [held_out.texts[row] for row in rows],
-        held_out.y[rows],
-        [held_out.patients[row] for row in rows],
-    )
+    return held_out.take(rows)
