@@ -126,6 +126,11 @@ class Figure:
         return {**found, "data-of": self.of} if self.of else found
 
     @property
+    def amount(self) -> float:
+        """The number for drawing; 0 for a missing one."""
+        return float(self.value or 0)
+
+    @property
     def sort_key(self) -> str:
         """What a table is sorted by; empty for a missing number."""
         return "" if self.value is None else repr(self.value)

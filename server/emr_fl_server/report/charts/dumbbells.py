@@ -160,11 +160,11 @@ def _site_row(drawing: Drawing, x: Scale, middle: float, site: SiteGain, key: st
 def _dumbbell(
     drawing: Drawing, x: Scale, middle: float, name: Words, known: Sequence[tuple[Series, Figure]]
 ) -> None:
-    places = sorted(float(figure.value or 0) for _, figure in known)
+    places = sorted(figure.amount for _, figure in known)
     if len(places) == 2:
         drawing.line(x(places[0]), middle, x(places[1]), middle, class_="bond")
     for series, figure in known:
-        value = float(figure.value or 0)
+        value = figure.amount
         words = name + " · " + series.name + f" · {figure.text}%"
         drawing.marker(
             series.mark,

@@ -39,7 +39,7 @@ class Dot:
 
     @property
     def score(self) -> float:
-        return float(self.f1.value or 0.0)
+        return self.f1.amount
 
 
 def labels_chart(dots: Sequence[Dot], means: Mapping[str, Figure], label: Words, width: float) -> Drawing:

@@ -40,8 +40,8 @@ def reliability_chart(bins: Sequence[Bin], label: Words, width: float) -> Drawin
         start, end, right_share, sure = (
             x(item.low) + 1.5,
             x(item.high) - 1.5,
-            float(item.accuracy.value or 0),
-            float(item.confidence.value or 0),
+            item.accuracy.amount,
+            item.confidence.amount,
         )
         drawing.rect(start, y(right_share), end - start, bottom - y(right_share), class_="bin")
         over, under = max(right_share, sure), min(right_share, sure)
@@ -57,7 +57,7 @@ def reliability_chart(bins: Sequence[Bin], label: Words, width: float) -> Drawin
             drawing.element("rect", class_="gap", **gap)
     drawing.line(x(0), y(0), x(1), y(1), class_="diagonal")
     drawing.polyline(
-        [(x(float(item.confidence.value or 0)), y(float(item.accuracy.value or 0))) for item in filled],
+        [(x(item.confidence.amount), y(item.accuracy.amount)) for item in filled],
         class_="line s-standard",
     )
     most = max((item.n.value or 0 for item in bins), default=0) or 1
@@ -76,8 +76,8 @@ def reliability_chart(bins: Sequence[Bin], label: Words, width: float) -> Drawin
         )
         drawing.marker(
             "circle",
-            x(float(item.confidence.value or 0)),
-            y(float(item.accuracy.value or 0)),
+            x(item.confidence.amount),
+            y(item.accuracy.amount),
             5.0,
             class_="mark m-circle s-standard",
             **tip(words, [item.confidence, item.accuracy, item.n]),

@@ -77,9 +77,9 @@ def rounds_chart(lines: Sequence[Line], best: int | None, label: Words, width: f
         _draw(drawing, line, x, y, best)
     if wide:
         ends = [(line, line.points[-1]) for line in lines if line.points]
-        heights = spread([y(float(figure.value or 0)) for _, (_, figure) in ends], 16, top, bottom)
+        heights = spread([y(figure.amount) for _, (_, figure) in ends], 16, top, bottom)
         for (line, (number, figure)), place in zip(ends, heights, strict=True):
-            at = y(float(figure.value or 0))
+            at = y(figure.amount)
             drawing.line(x(number) + 8, at, right + 4, place, class_=f"leader s-{line.series.key}")
             drawing.text(
                 right + 8,
@@ -92,7 +92,7 @@ def rounds_chart(lines: Sequence[Line], best: int | None, label: Words, width: f
 
 def _draw(drawing: Drawing, line: Line, x: Scale, y: Scale, best: int | None) -> None:
     key, mark = line.series.key, line.series.mark
-    places = [(x(number), y(figure.value)) for number, figure in line.points]
+    places = [(x(number), y(figure.amount)) for number, figure in line.points]
     drawing.polyline(places, class_=f"line s-{key}{' plain' if line.plain else ''}")
     bare = line.plain or len(places) > 24
     for (number, figure), (at, height) in zip(line.points, places, strict=True):

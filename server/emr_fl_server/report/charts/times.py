@@ -24,10 +24,10 @@ def times_chart(parts: Sequence[Part], label: Words, width: float) -> Drawing:
     wide = is_wide(width)
     thick = 46.0 if wide else 38.0
     drawing = Drawing(width, thick + 8, label, "chart times")
-    total = sum(float(part.seconds.value or 0) for part in parts) or 1.0
+    total = sum(part.seconds.amount for part in parts) or 1.0
     start = 0.0
     for part in parts:
-        long = float(part.seconds.value or 0) / total * width
+        long = part.seconds.amount / total * width
         words = part.name + f" · {part.seconds.text}"
         drawing.rect(
             start,
