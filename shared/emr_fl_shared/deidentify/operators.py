@@ -16,7 +16,7 @@ from emr_fl_shared.messages import tr
 Operator = Callable[[str, str], str]
 """(kind, the characters found) -> what is written in their place."""
 
-_YEAR_MONTH = re.compile(r"((?:19|20)\d{2})\D?(0?[1-9]|1[0-2])?(?!\d\d\d)")
+_YEAR_MONTH = re.compile(r"((?:19|20)\d{2})\D?(1[0-2]|0?[1-9])?(?!\d\d\d)")
 _COMPACT = re.compile(r"((?:19|20)\d{2})(0[1-9]|1[0-2])\d{2}")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 
 from emr_fl_shared.deidentify import Planted
 
@@ -17,9 +18,34 @@ GIVEN = [
     "敏", "伟", "静", "磊", "婷", "涛", "红", "刚", "洁", "宁", "秀云", "春梅", "海波", "文博", "思远", "长根", "金凤", "宝珠",
     "一鸣", "可欣", "亦菲", "若曦", "承志", "德胜", "爱国", "援朝", "跃进", "来娣", "招弟", "木兰", "霁", "翀", "骁", "懿轩", "梓萱",
 ]  # fmt: skip
-WORD_NAMES = ["高兴", "江山", "方圆", "白云", "温馨", "马达", "石磊", "黄河", "常胜", "安康", "成双", "时光", "金星", "田园", "任重"]
+WORD_NAMES = [
+    "高兴",
+    "江山",
+    "方圆",
+    "白云",
+    "温馨",
+    "马达",
+    "石磊",
+    "黄河",
+    "常胜",
+    "安康",
+    "成双",
+    "时光",
+    "金星",
+    "田园",
+    "任重",
+]
 PEOPLES = ["热依汗·艾山", "迪丽努尔·吐尔逊", "阿不都·热西提", "旦增·罗布", "乌兰·其其格", "帕尔哈提·买买提"]
-CITIES = ["河北省邯郸市", "山西省大同市", "湖南省衡阳市", "四川省绵阳市", "云南省曲靖市", "湖北省襄阳市", "江西省赣州市", "北京市"]
+CITIES = [
+    "河北省邯郸市",
+    "山西省大同市",
+    "湖南省衡阳市",
+    "四川省绵阳市",
+    "云南省曲靖市",
+    "湖北省襄阳市",
+    "江西省赣州市",
+    "北京市",
+]
 DISTRICTS = ["永年区", "城北区", "高新区", "南部县", "平江县", "朝阳区", "罗平县", "章贡区"]
 STREETS = ["光明路", "人民东路", "胜利街", "解放大道", "春晖巷", "沿江北路", "工农街"]
 VILLAGES = ["桃源镇石岭村", "双河乡东风村", "青山镇大坝村四组", "马店乡王庄村"]
@@ -28,7 +54,15 @@ HOSPITALS = [
     "衡州市第二人民医院", "邯城县中医院", "绵州市中心医院", "南华大学附属第一医院", "滨河区妇幼保健院", "青山镇卫生院",
     "省肿瘤医院", "仁爱骨科医院", "市三院", "北京友谊医院", "德康口腔诊所", "襄州职工医院", "解放军第八九医院", "同安堂中医馆",
 ]  # fmt: skip
-EMPLOYERS = ["宏图电子厂", "中原铸造有限公司", "天马物流集团", "红旗煤矿", "惠民超市", "市供电局", "鑫源纺织厂"]
+EMPLOYERS = [
+    "宏图电子厂",
+    "中原铸造有限公司",
+    "天马物流集团",
+    "红旗煤矿",
+    "惠民超市",
+    "市供电局",
+    "鑫源纺织厂",
+]
 SCHOOLS = ["第二实验小学", "衡州一中", "蓝天幼儿园", "邯城职业学校", "南华大学", "育英中学"]
 LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 
@@ -36,8 +70,10 @@ LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 class Values:
     """Draws identifiers. Every one is invented; ID cards carry a valid check digit in half of the cases only."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, surnames: str = SURNAMES, given: Sequence[str] = GIVEN) -> None:
         self.rng = rng
+        self.surnames = surnames
+        self.given = given
 
     def digits(self, number: int) -> str:
         return "".join(self.rng.choice("0123456789") for _ in range(number))
@@ -52,13 +88,13 @@ class Values:
         if roll < 0.09:
             return self.rng.choice(PEOPLES)
         if roll < 0.12:
-            return self.rng.choice(["欧阳", "司徒", "上官", "诸葛"]) + self.rng.choice(GIVEN)
-        return self.rng.choice(SURNAMES) + self.rng.choice(GIVEN)
+            return self.rng.choice(["欧阳", "司徒", "上官", "诸葛"]) + self.rng.choice(self.given)
+        return self.rng.choice(self.surnames) + self.rng.choice(self.given)
 
     patient_name = staff_name = relative_name = name
 
     def surname_only(self) -> str:
-        return self.rng.choice(SURNAMES)
+        return self.rng.choice(self.surnames)
 
     def spaced(self, value: str) -> str:
         roll = self.rng.random()
@@ -89,7 +125,9 @@ class Values:
         roll = self.rng.random()
         number = self.rng.randint(1, 300)
         if roll < 0.4:
-            return f"{self.rng.choice(CITIES)}{self.rng.choice(DISTRICTS)}{self.rng.choice(STREETS)}{number}号"
+            return (
+                f"{self.rng.choice(CITIES)}{self.rng.choice(DISTRICTS)}{self.rng.choice(STREETS)}{number}号"
+            )
         if roll < 0.7:
             return f"{self.rng.choice(CITIES)}{self.rng.choice(DISTRICTS)}{self.rng.choice(VILLAGES)}"
         return f"{self.rng.choice(ESTATES)}{number % 30 + 1}栋{number % 4 + 1}单元{number % 20 + 1}02室"
@@ -125,7 +163,12 @@ class Values:
         return "6222" + self.digits(15)
 
     def plate(self) -> str:
-        return self.rng.choice("冀湘川赣京鄂云") + self.rng.choice(LETTERS) + self.rng.choice(["", "·"]) + self.digits(5)
+        return (
+            self.rng.choice("冀湘川赣京鄂云")
+            + self.rng.choice(LETTERS)
+            + self.rng.choice(["", "·"])
+            + self.digits(5)
+        )
 
     def passport(self) -> str:
         return self.rng.choice(["E", "G"]) + self.digits(8)
@@ -147,7 +190,7 @@ class Values:
         return self.rng.choice(
             [
                 f"{year}-{month:02d}-{day:02d}", f"{year}年{month}月{day}日", f"{year}/{month}/{day}", f"{year}.{month:02d}.{day:02d}",
-                f"{month}月{day}日", f"{year}年{month}月", f"{year}{month:02d}{day:02d}", f"{year % 100}年{month}月{day}日",
+                f"{month}月{day}日", f"{year}年{month}月", f"{year}{month:02d}{day:02d}", f"{year % 100:02d}年{month}月{day}日",
             ]
         )  # fmt: skip
 
@@ -215,6 +258,62 @@ TEMPLATES = [
     "联系方式：{PHONE}（{RELATIVE_NAME}）",
 ]
 
+# A second hand: other wordings, other names.
+MORE_SURNAMES = "赵钱孙李周吴郑王冯陈蒋沈韩杨朱秦许何吕施张孔曹严华金魏陶姜戚谢邹喻苏潘葛范彭郎鲁韦马苗方俞任袁柳鲍史唐费岑薛雷贺倪汤殷罗毕郝安常乐于傅齐康伍余顾孟黄和穆萧尹姚邵汪毛狄米臧计戴宋茅庞熊纪舒屈项祝董梁杜阮蓝闵席季麻强贾路江童颜郭梅林钟徐邱骆高夏蔡田樊胡霍虞万柯管卢莫房解应丁邓洪包左石崔龚程邢裴陆荣荀惠曲封储焦侯宓全班仲伊宫宁仇甘武符刘景詹龙叶司黎薄白蒲鄂赖卓屠蒙池乔闻党翟谭劳申冉桑桂牛燕尚温庄晏柴瞿阎连艾容向古易廖耿匡文寇广东欧沃利师聂敖冷辛简饶曾沙丰关查游"
+MORE_GIVEN = [
+    "振华", "明辉", "丽娟", "美玲", "天佑", "立新", "保国", "慧敏", "晓东", "小龙", "佳怡", "诗雨", "宇轩", "奕辰", "秋菊", "冬梅", "桂荣", "素芬", "兰香", "福生", "根宝", "铁柱", "二妞", "三喜", "百川", "千寻", "牧之", "知夏", "景行", "令仪", "颖", "昊", "蕾", "超", "彬", "莉", "琳", "雪", "晶", "森", "焱", "晗", "峥", "嵘", "钧", "珏"
+]  # fmt: skip
+MORE_TEMPLATES = [
+    "{PATIENT_NAME:row} 男 47岁 已婚 汉族，右上腹痛半天。",
+    "今日患者{PATIENT_NAME}再次来院复诊，诉咳嗽减轻。",
+    "就诊者姓名：{PATIENT_NAME}；民族：汉；职业：教师",
+    "{PATIENT_NAME:row}，女，退休工人，因头昏伴耳鸣1周就诊。",
+    "患者姓名{PATIENT_NAME}，{AGE90}，跌倒后髋部疼痛2小时。",
+    "陪同人员：{RELATIVE_NAME}（女婿）{PHONE}",
+    "患者之妻{RELATIVE_NAME}诉其夜间打鼾明显。",
+    "家长{RELATIVE_NAME}要求输液，已解释。",
+    "与患者大女儿{RELATIVE_NAME}电话沟通，知情同意。",
+    "紧急联系人{RELATIVE_NAME}{PHONE}",
+    "授权委托人：{RELATIVE_NAME}，身份证号码：{ID_CARD}",
+    "经治医师 {STAFF_NAME}  上级医师 {STAFF_NAME}",
+    "{STAFF_NAME}副主任医师查看患者后指示：加用利尿剂。",
+    "手术者{STAFF_NAME}，麻醉医师{STAFF_NAME}，手术顺利。",
+    "已电话请示{STAFF_NAME}教授，同意目前方案。",
+    "B超医生：{STAFF_NAME} 审核：{STAFF_NAME}",
+    "会诊意见（{STAFF_NAME}）：排除急腹症。",
+    "患者老家{ADDRESS}，近1月来本地打工。",
+    "现住址{ADDRESS}，邻居有类似症状者。",
+    "事故发生于{ADDRESS}附近，伤后意识清楚。",
+    "患者{DATE}曾到{HOSPITAL}看过，查胃镜提示浅表性胃炎。",
+    "近两年一直在{HOSPITAL}透析，每周3次。",
+    "{HOSPITAL}心脏彩超：EF 55%，左房增大。",
+    "转院记录：{HOSPITAL}→我院，途中生命体征平稳。",
+    "拟收住{DEPARTMENT}，暂无床位。",
+    "目前住{BED_NUM}，今晨空腹血糖6.8mmol/L。",
+    "检查编号 {EXAM_NUM} 报告日期 {DATE}",
+    "影像号：{EXAM_NUM}；超声号：{EXAM_NUM}。",
+    "MRN {RECORD_NUM}，随访第3次。",
+    "本次流水号{VISIT_NUM}，处方号{VISIT_NUM}。",
+    "社保卡号{INSURANCE_NUM}，异地报销。",
+    "新农合证号：{INSURANCE_NUM}",
+    "车主，{PLATE}，行驶中突发胸痛。",
+    "卡号：{BANK_CARD}（退押金用）",
+    "passport {PASSPORT}，从境外返回7天。",
+    "来往内地通行证号：{PERMIT}",
+    "请将结果发到邮箱 {EMAIL} 或加QQ {QQ}",
+    "随访微信{WECHAT}",
+    "系{EMPLOYER}工人，班后出现手抖。",
+    "在{EMPLOYER}从事焊接工作12年。",
+    "今年从{SCHOOL}毕业，体检发现血压150/95mmHg。",
+    "{SCHOOL}教师，声嘶3月。",
+    "发病日期：{DATE}，就诊日期：{DATE}",
+    "既往：{DATE}行阑尾切除术；青霉素过敏。",
+    "{DATE}～{DATE}住院期间曾发热。",
+    "祖母{AGE90}健在，父亲患高血压。",
+    "手机：{PHONE}/{PHONE}",
+    "打电话{PHONE}无人接听，改日随访。",
+]
+
 _ROW_FIELDS = {
     "PATIENT_NAME": "patient_name", "STAFF_NAME": "doctor", "RECORD_NUM": "record_number", "VISIT_NUM": "visit_number",
     "INSURANCE_NUM": "insurance_number",
@@ -222,19 +321,22 @@ _ROW_FIELDS = {
 _SLOT = re.compile(r"\{([A-Z0-9_]+)(:row)?\}")
 
 
-def planted_notes(number: int, seed: int) -> list[Planted]:
-    """`number` notes, the same for the same seed."""
+def planted_notes(number: int, seed: int, *, more: bool = False) -> list[Planted]:
+    """`number` notes from the first or, with `more`, the second set of templates; the same for the same seed."""
     rng = random.Random(seed)
-    values = Values(rng)
+    values = Values(rng, MORE_SURNAMES, MORE_GIVEN) if more else Values(rng)
+    templates = MORE_TEMPLATES if more else TEMPLATES
     notes = []
     for index in range(number):
-        template = TEMPLATES[index % len(TEMPLATES)]
+        template = templates[index % len(templates)]
         text, truth, known, position = "", [], {}, 0
         for slot in _SLOT.finditer(template):
             kind = slot.group(1)
             value = values.draw(kind)
             text += template[position : slot.start()]
-            truth.append((len(text), len(text) + len(value), "STAFF_NAME" if kind == "SURNAME_ONLY" else kind))
+            truth.append(
+                (len(text), len(text) + len(value), "STAFF_NAME" if kind == "SURNAME_ONLY" else kind)
+            )
             text += value
             position = slot.end()
             if slot.group(2):

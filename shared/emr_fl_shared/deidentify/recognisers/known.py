@@ -66,9 +66,8 @@ class Known:
     )
 
     def __init__(self) -> None:
-        self._ordinary = (
-            frozenset((*sections("name_stops.txt")["words"], *words("protected.txt"))) | findings()
-        )
+        stops = sections("name_stops.txt")
+        self._ordinary = frozenset((*stops["words"], *stops["given"], *words("protected.txt"))) | findings()
         self._compound = frozenset(sections("surnames.txt")["compound"])
 
     def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:

@@ -45,7 +45,7 @@ _OPENING = re.compile(
     rf"[\n。;!,][ ]*([{_CJK}·]{{2,6}})(?:[ ]?(?=,)|[ ]?[,、 ][ ]?(?:男|女)(?![儿婿友士孩方科]))"
 )
 _SEX_NEXT = re.compile(r"[ ]?[,、 ][ ]?(?:男|女)(?![儿婿友士孩方科])")
-_IN_BRACKETS = re.compile(rf"[\d\]][ ]?\(([{_CJK}]{{2,4}})\)")
+_IN_BRACKETS = re.compile(rf"\(([{_CJK}]{{2,4}})\)")
 _PHONE = re.compile(r"1[3-9]\d[- ]?\d{4}")
 _BEFORE_PHONE = re.compile(
     rf"([{_CJK}]{{2,4}})(?:\([^)\n]{{1,6}}\))?[ ,:]{{0,2}}(?:电话|手机|tel)?[ :]{{0,2}}$"
@@ -64,9 +64,10 @@ _ACCOMPANIES = re.compile(
     r"陪同|陪伴|陪护|陪诊|陪着|代诉|代述|代为|护送|送至|送来|送入|送其|口述|补充病史|补充诉|签字|签名|签署|搀扶|照顾|照料|携带|带来|抱来|[ ]?\(?(?:电话|手机|联系)"
 )
 _LEFT_OF_TITLE = frozenset(
-    "请由经与和及科遵随向告在找到给求诊院部室组邀让跟同对询系报谢据按听嘱托约见遇区楼是的被因为从将把长日今晨晚后前当者外内"
+    "请由经与和及科遵随向告在找到给求诊院部室组邀示访让跟同对询系报谢据按听嘱托约见遇区楼是的被因为从将把长日今晨晚后前当者外内"
 )
 _NOT_AFTER_FORM = re.compile(r"某?(?:[医日院年月地处种些个一单校公工厂省市县区镇村店家品药病天次时人者])")
+_NEVER_ALONE = frozenset("经于从向由和与时常能都应须是有无")
 _TASK_BEFORE_REN = frozenset("主责担现前信兼继连聘历就离首胜充放听委")
 
 
@@ -129,6 +130,7 @@ class Names:
         self._ambiguous = characters("surnames.txt", "ambiguous")
         self._compound = frozenset(sections("surnames.txt")["compound"])
         self._given = characters("given_characters.txt")
+        self._never = characters("never_in_names.txt") - self._given
         self._values = frozenset(sections("name_stops.txt")["values"])
         self._foreign = characters("transliteration.txt")
         vetoes: dict[str, object] = {}
@@ -191,6 +193,10 @@ class Names:
     def _is_given(self, part: str) -> bool:
         return bool(part) and all(char in self._given for char in part)
 
+    def _may_be_given(self, part: str) -> bool:
+        """Whether no character speaks against a given name."""
+        return bool(part) and all(_is_cjk(char) and char not in self._never for char in part)
+
     def _length(self, text: str, start: int, veto: _Veto) -> int:
         """Length of the surname and given name at `start`, 0 if there is none that can be told from ordinary words."""
         surname = self._surname(text, start)
@@ -200,10 +206,12 @@ class Names:
         for given in (2, 1):
             end = start + surname + given
             part = text[start + surname : end]
-            if len(part) < given or not self._is_given(part) or veto.refuses(start, end):
+            if len(part) < given or veto.refuses(start, end):
                 continue
-            bounded = self._bounded(text, end)
-            if bounded or (clear and given == 2):
+            if self._bounded(text, end):
+                if self._is_given(part) or (clear and self._may_be_given(part)):
+                    return surname + given
+            elif clear and given == 2 and self._is_given(part):
                 return surname + given
         return 0
 
@@ -275,12 +283,8 @@ class Names:
         if length:
             return length if self._bounded(text, start + length) else 0
         surname = self._surname(text, start)
-        exact = (
-            surname
-            and surname + 1 <= len(value) <= surname + 2
-            and not veto.refuses(start, start + len(value))
-        )
-        return len(value) if exact and text[start - 1] == " " else 0
+        fits = surname and surname + 1 <= len(value) <= surname + 2 and self._may_be_given(value[surname:])
+        return len(value) if fits and not veto.refuses(start, start + len(value)) else 0
 
     def _after_role(self, text: str, end: int, kind: str, veto: _Veto) -> Iterator[Span]:
         gap = _AFTER_ROLE.match(text, end)
@@ -295,7 +299,7 @@ class Names:
             for length in (2, 3, 4):
                 if length <= len(value) and _ACCOMPANIES.match(text, start + length):
                     ordinary = text[start] not in self._clear and veto.refuses(start, start + length)
-                    refused = ordinary or self._function_word(value[self._surname(text, start) : length])
+                    refused = ordinary or not self._may_be_given(value[self._surname(text, start) : length])
                     if not refused and (length < 4 or self._surname(text, start)):
                         yield Span(start, start + length, kind, 0.92)
                     return
@@ -320,14 +324,8 @@ class Names:
         for length in (2, 3):
             if _SUBJECT_OF.match(text, start + length) and _RUN.match(text[start : start + length]):
                 part = text[start + 1 : start + length]
-                return 0 if veto.refuses(start, start + length) or self._function_word(part) else length
+                return length if self._may_be_given(part) and not veto.refuses(start, start + length) else 0
         return 0
-
-    @staticmethod
-    def _function_word(part: str) -> bool:
-        return any(
-            char in "的了是在与和或及无有不未已因于被把从到对向去其均并且也亦又再等人员们" for char in part
-        )
 
     def _before(
         self, text: str, start: int, end: int, kind: str, veto: _Veto, *, form: bool
@@ -347,17 +345,17 @@ class Names:
             boundary = first == 0 or not _is_cjk(text[first - 1]) or text[first - 1] in _LEFT_OF_TITLE
             clear = surname == 2 or text[first] in self._clear
             given = text[first + surname : start]
-            if given and not (
-                self._is_given(given) or (clear and boundary and not self._function_word(given))
-            ):
+            if given and not (self._is_given(given) or (clear and boundary and self._may_be_given(given))):
                 continue
-            if not boundary and not (clear and length == surname):
+            if not boundary and not clear:
                 continue
             if (
                 length == 1
                 and not clear
                 and not (first == 0 or not _is_cjk(text[first - 1]) or text[first - 1] in "请由与遵随")
             ):
+                continue
+            if length == 1 and text[first] in _NEVER_ALONE:
                 continue
             if text[first] == "任" and first and text[first - 1] in _TASK_BEFORE_REN:
                 continue
@@ -408,16 +406,20 @@ class Names:
                 return
 
     def _in_brackets(self, match: re.Match[str], veto: _Veto) -> Iterator[Span]:
-        """A name in brackets behind a number: 138…(张建国)."""
+        """A name alone in brackets: 138…(张建国), 会诊意见(李建华)."""
+        text = match.string
         start, end = match.span(1)
-        surname = self._surname(match.string, start)
-        clear = surname == 2 or match.string[start] in self._clear
-        fits = surname and 1 <= end - start - surname <= 2
-        if (
-            fits
-            and (clear or self._is_given(match.string[start + surname : end]))
-            and not veto.refuses(start, end)
-        ):
+        surname = self._surname(text, start)
+        given = text[start + surname : end]
+        if not surname or not 1 <= len(given) <= 2 or veto.refuses(start, end):
+            return
+        clear = surname == 2 or text[start] in self._clear
+        behind_number = start >= 2 and (text[start - 2].isdigit() or text[start - 2] == "]")
+        if clear:
+            fits = self._is_given(given) or (behind_number and self._may_be_given(given))
+        else:
+            fits = self._is_given(given) and (behind_number or len(given) == 2)
+        if fits:
             yield Span(start, end, "RELATIVE_NAME", 0.85)
 
     @staticmethod

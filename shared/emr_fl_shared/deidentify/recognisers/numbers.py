@@ -98,6 +98,8 @@ class Numbers:
             if not match:
                 continue
             digits = sum(char.isdigit() for char in match.group(1))
+            if kind == "VISIT_NUM" and 16 <= digits <= 19 and match.group(1)[0] in "3456":
+                kind = "BANK_CARD"  # 卡号 alone may be either
             if digits >= (3 if kind in _SHORT_KINDS else 5) or (kind == "PLATE" and digits):
                 # 银行卡号 ends in 卡号: the longer words decide the kind.
                 yield Span(match.start(1), match.end(1), kind, 0.94 + length / 1000)
