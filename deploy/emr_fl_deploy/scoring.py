@@ -83,11 +83,13 @@ def evaluate(
         )
     mapping = _columns(columns)
 
+    import torch
+
     from emr_fl_server.evaluation.evaluator import Evaluator
     from emr_fl_server.evaluation.scoring import score_sets
     from emr_fl_server.evaluation.sets import HeldOutSet
     from emr_fl_shared.config.settings import Attack
-    from emr_fl_shared.model.precision import FP32
+    from emr_fl_shared.model.precision import choose_precision
     from emr_fl_shared.model.storage import load_model
     from emr_fl_shared.preparation import prepare
     from emr_fl_shared.text.noise import make_noisy
@@ -99,7 +101,9 @@ def evaluate(
     if "noisy" in wanted:
         noisy = make_noisy(standard.texts, seed=seed)
         held_out["noisy"] = HeldOutSet("noisy", noisy, standard.y, standard.patients)
-    evaluator = Evaluator(saved.encoder, standard, held_out, precision=FP32)
+    evaluator = Evaluator(
+        saved.encoder, standard, held_out, precision=choose_precision("auto", torch.device("cpu"))
+    )
     logits = {name: evaluator.logits(held) for name, held in held_out.items()}
     scores = score_sets(logits, held_out, saved.decision)
     if "adversarial" in wanted:

@@ -124,6 +124,7 @@ def run_rounds(
             "train_wall_s": train_wall,
             "aggregate_s": aggregate,
             "evaluate_s": time.monotonic() - began,
+            "bytes_down": len(model) * len(nodes),
         }
         state = state.after(number, tensors, scores, admission, timing)
         federation.save(state)

@@ -148,8 +148,14 @@ class Simulation:
             outcome = self._rounds(main, grid, tr("federation", "联邦"))
             results = self._finish(main, outcome, held_out, began)
             self._write(main, outcome, results)
+            at = time.monotonic()
             if with_baselines:
-                self._baselines(main, results, held_out, grid)
+                self._plain_baseline(results, held_out, grid)
+        # the sites' processes are gone by now, so that their memory and the baselines' do not add up
+        if with_baselines:
+            self._tfidf_baselines(main, results, held_out)
+            results["cost"]["baselines_s"] = time.monotonic() - at
+            self._write_results(results)
         return results
 
     def _federation(self, settings: Settings, folder: Path, held_out: HeldOut) -> Federation:
@@ -169,7 +175,7 @@ class Simulation:
                 sets,
                 threshold=settings.evaluation.threshold,
                 batch_size=settings.evaluation.batch_size,
-                precision=choose_precision(settings.training.precision, device),
+                precision=choose_precision("auto", device),
             )
 
         return Federation(settings, folder, make_evaluator, held_out.labels, run=folder.name)
@@ -212,12 +218,7 @@ class Simulation:
     ) -> dict[str, Any]:
         assert federation.evaluator is not None
         at = time.monotonic()
-        adversarial = None
-        if self.settings.evaluation.adversarial.texts > 0:
-            self.console.say("attacking the final model …", "正在攻击最终模型 …")
-            adversarial = federation.evaluator.attack_final(
-                outcome.best.tensors, outcome.best.decision, self.settings.evaluation.adversarial
-            )
+        adversarial = self._attack(federation, outcome)
         attack_seconds = time.monotonic() - at
         results = build_results(
             federation,
@@ -235,11 +236,33 @@ class Simulation:
         )
         return results
 
-    def _baselines(
-        self, main: Federation, results: dict[str, Any], held_out: HeldOut, grid: InProcessGrid | None
-    ) -> None:
+    def _plain_baseline(self, results: dict[str, Any], held_out: HeldOut, grid: InProcessGrid | None) -> None:
+        """The same federation without augmentation and adversarial training."""
+        settings = self.settings.plain()
+        if settings == self.settings:
+            return
+        self.console.say(
+            "baseline: the same federation without augmentation and adversarial training …",
+            "基线：不做数据增强与对抗训练的同一联邦 …",
+        )
+        plain = self._federation(settings, self.folder / "baselines" / PLAIN, held_out)
+        outcome = self._rounds(plain, grid, tr("plain federation", "普通联邦"))
+        scores = build_results(
+            plain,
+            outcome,
+            self._attack(plain, outcome),
+            cost={},
+            engine=self.machine.engine,
+            sample_data=self.sample_data,
+        )
+        results["baselines"][PLAIN] = {
+            **scores["sets"],
+            **{key: scores[key] for key in ("history", "cost", "best_round")},
+        }
+
+    def _tfidf_baselines(self, main: Federation, results: dict[str, Any], held_out: HeldOut) -> None:
+        """TF-IDF with balanced logistic regression, pooled and per site."""
         assert main.taxonomy is not None
-        at = time.monotonic()
         validation, sets = held_out.sets(main.taxonomy)
         scored = {name: held for name, held in sets.items() if name != "adversarial"}
         self.console.say(
@@ -254,34 +277,15 @@ class Simulation:
         results["baselines"][beside.LOCAL] = beside.mean_scores(local)
         for name, scores in local.items():
             results["sites"].setdefault(name, {})["tfidf_local"] = scores
-        self._write_results(results)
-        plain_settings = self.settings.plain()
-        if plain_settings != self.settings:
-            self.console.say(
-                "baseline: the same federation without augmentation and adversarial training …",
-                "基线：不做数据增强与对抗训练的同一联邦 …",
-            )
-            folder = self.folder / "baselines" / PLAIN
-            plain = self._federation(plain_settings, folder, held_out)
-            outcome = self._rounds(plain, grid, tr("plain federation", "普通联邦"))
-            assert plain.evaluator is not None
-            adversarial = None
-            if self.settings.evaluation.adversarial.texts > 0:
-                adversarial = plain.evaluator.attack_final(
-                    outcome.best.tensors, outcome.best.decision, self.settings.evaluation.adversarial
-                )
-            scores = build_results(
-                plain, outcome, adversarial, cost={}, engine=self.machine.engine, sample_data=self.sample_data
-            )
-            results["baselines"][PLAIN] = {
-                **scores["sets"],
-                "history": scores["history"],
-                "cost": scores["cost"],
-                "best_round": scores["best_round"],
-            }
-        results["cost"]["baselines_s"] = time.monotonic() - at
-        self._write_results(results)
-        write_report(self.folder)
+
+    def _attack(self, federation: Federation, outcome: Outcome) -> dict[str, Any] | None:
+        """Scores of the best round's model under attack; `None` where that is switched off."""
+        assert federation.evaluator is not None
+        settings = self.settings.evaluation.adversarial
+        if settings.texts == 0:
+            return None
+        self.console.say("attacking the final model …", "正在攻击最终模型 …")
+        return federation.evaluator.attack_final(outcome.best.tensors, outcome.best.decision, settings)
 
     def _write(self, federation: Federation, outcome: Outcome, results: Mapping[str, Any]) -> None:
         """The model folder, then `results.json`, then the page."""
@@ -292,7 +296,8 @@ class Simulation:
             self.folder / "model", encoder, federation.taxonomy, outcome.best.decision, model_card(results)
         )
         self._write_results(results)
-        write_report(self.folder)
 
     def _write_results(self, results: Mapping[str, Any]) -> None:
+        """`results.json` and the page made from it."""
         write_durably(self.folder / "results.json", [as_json(results).encode()])
+        write_report(self.folder)
