@@ -61,7 +61,7 @@ class FreeLB:
             return clean.detach()
 
         delta: Tensor | None = None
-        first = torch.empty(0)
+        first = size = weights = torch.empty(0)
         for step in range(settings.steps):
             if step or settings.weight < 1.0:
                 dropout.restore()

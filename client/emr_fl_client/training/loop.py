@@ -193,8 +193,9 @@ def _tokenised(
     changed: dict[int, str] = {}
     for position, row in enumerate(rows):
         if generator.random() < settings.augment_probability:
-            text = augment(texts[row], generator)
-            if text != texts[row]:
+            original = texts[int(row)]
+            text = augment(original, generator)
+            if text != original:
                 changed[position] = text
     for position, ids in zip(
         changed, encode(encoder.tokenizer, list(changed.values()), encoder.max_length), strict=True

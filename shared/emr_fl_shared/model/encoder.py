@@ -20,7 +20,7 @@ from emr_fl_shared.model.precision import FP32, Precision
 from emr_fl_shared.model.tiny import TinyShape, build_tiny
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 TINY = "tiny"
 
@@ -34,8 +34,9 @@ class Encoder:
     """
 
     name: str
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    # transformers' own annotations do not describe what its objects accept (`.to(device)`, `pad_token_id`)
+    model: Any
+    tokenizer: Any
     labels: tuple[str, ...]
     max_length: int
 
@@ -66,7 +67,7 @@ def build_model(
     if name == TINY:
         from emr_fl_shared.text.tokeniser import tiny_tokenizer
 
-        tokenizer = tiny_tokenizer(max_length)
+        tokenizer: Any = tiny_tokenizer(max_length)
         model: Any = build_tiny(
             len(tokenizer), tokenizer.pad_token_id, labels, max_length=max_length, seed=seed, shape=shape
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -47,7 +47,7 @@ def build_tiny(
     from transformers import ModernBertConfig, ModernBertForSequenceClassification
 
     shape = shape or TinyShape()
-    config = ModernBertConfig(
+    settings: dict[str, Any] = dict(
         vocab_size=vocabulary_size,
         hidden_size=shape.hidden,
         num_hidden_layers=shape.layers,
@@ -73,6 +73,7 @@ def build_tiny(
         # eager is the fastest form on a CPU at these lengths (tests/benchmarks/training_step.py)
         attn_implementation="eager",
     )
+    config = ModernBertConfig(**settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return ModernBertForSequenceClassification(config)

@@ -30,7 +30,8 @@ def tiny_tokenizer(max_length: int = 128) -> PreTrainedTokenizerFast:
     `38.5` → `3 ##8 . 5`, so every value is spelled with the same twenty tokens.
     `max_length` counts tokens with [CLS] and [SEP]; it becomes the tokeniser's `model_max_length`.
     """
-    from transformers import BertTokenizerFast
+    # exported lazily, which pyright does not see
+    from transformers import BertTokenizerFast  # pyright: ignore[reportAttributeAccessIssue]
 
     tokenizer = BertTokenizerFast(
         vocab={token: index for index, token in enumerate(tiny_vocabulary())},
