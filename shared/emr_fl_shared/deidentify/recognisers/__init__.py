@@ -5,6 +5,7 @@ from __future__ import annotations
 from emr_fl_shared.deidentify.recognisers import (
     address,
     ages,
+    bare_names,
     contact,
     dates,
     id_card,
@@ -18,6 +19,7 @@ from emr_fl_shared.deidentify.recognisers import (
 __all__ = [
     "address",
     "ages",
+    "bare_names",
     "contact",
     "dates",
     "id_card",

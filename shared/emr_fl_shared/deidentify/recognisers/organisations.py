@@ -32,8 +32,9 @@ _AFTER_HOSPITAL = re.compile(
     r"[ ]?(?:东院|西院|南院|北院|本部|分院|新院区|老院区|总院|[东西南北中]院区|.{1,4}院区)"
 )
 _WARD = re.compile(
-    rf"(?:{_NUMBER}(?:病区|病房|疗区|区(?=住院|治疗|收|就诊|[,。;]|$|加?\d))|[ABCD]\d?(?:病区|区)|{_NUMBER}号?楼{_NUMBER}(?:层|楼|病区))"
+    rf"(?:{_NUMBER}(?:病区|病房|疗区|区)|[ABCD]\d?(?:病区|区)|{_NUMBER}号?楼{_NUMBER}(?:层|楼|病区))"
 )
+_WARD_BEHIND = re.compile(r"住院|治疗|收|就诊|[,。;]|$|加?\d")
 _ORDINAL = re.compile(
     r"(?:心|内|外|骨|儿|妇|产|神内|神外|消化|呼吸|肾内|普外|肿瘤|康复|中医|心内|泌尿|眼|老年)[一二三四五六七八九十]{1,2}科"
 )
@@ -172,6 +173,9 @@ class Organisations:
                 for department in self._departments.finditer(text, max(0, start - 10), start):
                     if department.end() == start:
                         start = department.start()
+                bare = match.group()[-1] == "区" and match.group()[-2] not in "病疗"
+                if bare and start == match.start() and not _WARD_BEHIND.match(text, match.end()):
+                    continue  # 三区 behind anything but a department is no ward
                 yield Span(start, match.end(), "DEPARTMENT", 0.9)
         if "科" in text:
             for match in _ORDINAL.finditer(text):

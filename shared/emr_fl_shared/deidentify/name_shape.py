@@ -1,0 +1,139 @@
+"""What a Chinese name looks like: a surname, characters of given names, a boundary, and no clinical word in its place.
+
+Lists: `surnames.txt` (common and ambiguous ones), `given_characters.txt`, `never_in_names.txt`, `name_stops.txt`, `protected.txt`,
+`places.txt`, and the terms of the clinical lexicon.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+import ahocorasick
+
+from emr_fl_shared.deidentify.wordlists import automaton, characters, findings, sections, words
+
+CHINESE = "一-鿿㐀-䶿"
+"""The Chinese characters as a class of a regular expression, without its brackets."""
+
+# Words that follow a name and do not belong to it.
+_FOLLOW = re.compile(
+    r"性别|年龄|男|女|科|职称|职业|主任|副主任|主治|住院|医师|医生|护士|护师|教授|技师|药师|电话|联系|手机|日期|时间|签|陪|代|"
+    r"因|于|自|诉|述|以|入|来|就|今|昨|本|近|曾|无|有|在|为|系|已|仍|目前|现|反复|间断|突|出现|主|缘|民族|婚|籍贯|住|出生|身份|病|"
+    r"门诊|床|与|和|及|等|患|之|同志|先生|女士|到|至|从|被|将|送|的|告|表示|要求|同意|拒绝|知|理解|提供|补充|是|说|称|查|会诊|"
+    r"回忆|在旁|搀|口述|反映|描述|行|予|嘱|既往|平素|再|前|后|复|办|做|由|经|未|不|感|发|每|坚持|服|拟|需|可|均|也|亦|家"
+)
+
+
+def is_chinese(char: str) -> bool:
+    """Whether the character is a Chinese one."""
+    return "一" <= char <= "鿿" or "㐀" <= char <= "䶿"
+
+
+class ClinicalWords:
+    """The clinical and everyday words of one text, looked up when first asked for: most texts never ask."""
+
+    __slots__ = ("_ends", "_machine", "_spans", "_text")
+
+    def __init__(self, machine: ahocorasick.Automaton, text: str) -> None:
+        self._machine = machine
+        self._text = text
+        self._spans: list[tuple[int, int]] | None = None
+        self._ends: dict[int, int] = {}
+
+    def _load(self) -> list[tuple[int, int]]:
+        if self._spans is None:
+            found = [(last - length + 1, last + 1) for last, length in self._machine.iter(self._text)]
+            self._spans = sorted(found)
+            self._ends = dict(self._spans)  # the longest word of each start stays
+        return self._spans
+
+    def refuse(self, start: int, end: int) -> bool:
+        """Whether a word begins where the name would begin, or the name would cut a word in two."""
+        spans = self._load()
+        if start in self._ends:
+            return True
+        return any(start < first < end < last or first < start < last for first, last in spans)
+
+    def hold(self, start: int, end: int) -> bool:
+        """Whether the whole of it is a word or the beginning of one, or its end is cut out of one.
+
+        Asked instead of `refuse` where the name is one by its looks: 林可欣 begins like 林可霉素 and is none.
+        """
+        spans = self._load()
+        return self._ends.get(start, 0) >= end or any(start < first < end < last for first, last in spans)
+
+
+class NameShape:
+    """Judges stretches of folded text. One instance serves all texts."""
+
+    def __init__(self) -> None:
+        self.clear = characters("surnames.txt", "clear")
+        self._ambiguous = characters("surnames.txt", "ambiguous")
+        self._compound = frozenset(sections("surnames.txt")["compound"])
+        self._given = characters("given_characters.txt")
+        self._never = characters("never_in_names.txt") - self._given
+        entries: dict[str, object] = {}
+        stops = sections("name_stops.txt")["words"]
+        for word in (*stops, *words("protected.txt"), *words("places.txt"), *findings()):
+            if len(word) >= 2:
+                entries[word] = len(word)
+        self._words = automaton(entries)
+
+    def words_of(self, text: str) -> ClinicalWords:
+        """The words of `text` that are not names."""
+        return ClinicalWords(self._words, text)
+
+    def surname(self, text: str, start: int) -> int:
+        """Length of the surname at `start`: 2 compound, 1 single, 0 none."""
+        if text[start : start + 2] in self._compound:
+            return 2
+        char = text[start : start + 1]
+        return 1 if char in self.clear or char in self._ambiguous else 0
+
+    def is_clear(self, text: str, start: int) -> bool:
+        """Whether a common surname, hardly ever the beginning of another word, stands at `start`."""
+        return text[start : start + 1] in self.clear or text[start : start + 2] in self._compound
+
+    def is_given(self, part: str) -> bool:
+        """Whether all characters are typical of given names."""
+        return bool(part) and all(char in self._given for char in part)
+
+    def may_be_given(self, part: str) -> bool:
+        """Whether no character speaks against a given name."""
+        return bool(part) and all(is_chinese(char) and char not in self._never for char in part)
+
+    @staticmethod
+    def ends(text: str, end: int) -> bool:
+        """Whether a name may end here: no Chinese character follows, or a word that follows names."""
+        return end >= len(text) or not is_chinese(text[end]) or _FOLLOW.match(text, end) is not None
+
+    @staticmethod
+    def follows(text: str, end: int) -> bool:
+        """Whether a word that follows names begins here."""
+        return _FOLLOW.match(text, end) is not None
+
+    def length(self, text: str, start: int, clinical: ClinicalWords) -> int:
+        """Length of the surname and given name at `start`; 0 if there is none that can be told from ordinary words."""
+        surname = self.surname(text, start)
+        if not surname:
+            return 0
+        clear = self.is_clear(text, start)
+        for given in (2, 1):
+            end = start + surname + given
+            part = text[start + surname : end]
+            if len(part) < given:
+                continue
+            typical = self.is_given(part)
+            looks_it = clear and given == 2 and typical
+            if (clinical.hold if looks_it else clinical.refuse)(start, end):
+                continue
+            if looks_it or (self.ends(text, end) and (typical or (clear and self.may_be_given(part)))):
+                return surname + given
+        return 0
+
+
+@cache
+def name_shape() -> NameShape:
+    """The one instance, loaded when first needed."""
+    return NameShape()

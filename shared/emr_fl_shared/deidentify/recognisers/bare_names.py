@@ -1,0 +1,162 @@
+"""Names that no label, role or title announces: they must look like names and stand where names stand.
+
+========  ==========================================================================
+opening   张建国，男，65岁 · 张建国(男，65岁) at the beginning of a sentence
+brackets  会诊意见(李建华), 138…(张建国)
+phone     a name directly before a telephone number
+asked     由张建国签署 · 找李建华
+free      a common surname and typical given characters with a boundary beside them
+dotted    names of other peoples written with · (阿依古丽·买买提)
+========  ==========================================================================
+
+A rare surname in the middle of a sentence stays unseen unless the row's own columns say it (`known`).
+
+>>> from emr_fl_shared.deidentify.recognisers.bare_names import BareNames
+>>> text = "李国强,男,接诊时张淑珍神志清楚,阿依古丽·买买提在旁,冬季加重"
+>>> sorted({text[s.start:s.end] for s in BareNames().find(text, {})})
+['张淑珍', '李国强', '阿依古丽·买买提']
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from emr_fl_shared.deidentify.name_shape import CHINESE, ClinicalWords, is_chinese, name_shape
+from emr_fl_shared.deidentify.registry import register
+from emr_fl_shared.deidentify.spans import Span
+from emr_fl_shared.deidentify.wordlists import characters
+
+_RUN = re.compile(f"[{CHINESE}·]+")
+_SEX = r"[ ]?[,、 (][ ]?(?:男|女)(?![儿婿友士孩方科])"
+_OPENING = re.compile(rf"[\n。;!,][ ]*([{CHINESE}·]{{2,6}})(?:[ ]?(?=,)|{_SEX})")
+_SEX_NEXT = re.compile(_SEX)
+_ROLES = ("患者", "病人", "患儿")
+_IN_BRACKETS = re.compile(rf"\(([{CHINESE}]{{2,4}})\)")
+_PHONE = re.compile(r"1[3-9]\d[- ]?\d{4}")
+_BEFORE_PHONE = re.compile(
+    rf"([{CHINESE}]{{2,4}})(?:\([^)\n]{{1,6}}\))?[ ,:]{{0,2}}(?:电话|手机|tel)?[ :]{{0,2}}$"
+)
+_LEFT_OF_CALLED = frozenset("属人子女妻夫父母弟妹兄姐者系友儿")
+_ASKED = re.compile(rf"[由找请据]([{CHINESE}]{{3,4}})(?![{CHINESE}])")
+_LEFT = frozenset("由找请问据向与跟和及时者人子女妻夫父母弟妹兄姐儿孙友属伴员生师")
+_AFTER = re.compile(
+    r"因|于|自[诉述]|诉|代诉|代述|神志|神清|陪|搀|回忆|在旁|补充|签|表示|要求|说|称|告知|电话|联系|昨|今[日晨晚天]|男|女|同意|拒绝|"
+    r"入院|来诊|就诊|复诊|突发|反复|之[子女妻夫父母]"
+)
+
+
+@register
+class BareNames:
+    """See the module's docstring."""
+
+    name = "bare_names"
+    kinds: tuple[str, ...] = ("PATIENT_NAME", "RELATIVE_NAME")
+
+    def __init__(self) -> None:
+        self._shape = name_shape()
+        self._foreign = characters("transliteration.txt")
+        self._clear_at = re.compile("[" + "".join(sorted(self._shape.clear)) + "]")
+
+    def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:
+        """Spans of names that nothing announces; see `Recogniser`."""
+        clinical = self._shape.words_of(text)
+        for match in _OPENING.finditer("\n" + text):
+            yield from self._opening(text, match.start(1) - 1, match.end(1) - 1, clinical)
+        for match in _PHONE.finditer(text):
+            before = _BEFORE_PHONE.search(text, max(0, match.start() - 20), match.start())
+            if before:
+                yield from self._beside_phone(text, *before.span(1), clinical)
+        if "(" in text:
+            for match in _IN_BRACKETS.finditer(text):
+                yield from self._in_brackets(text, *match.span(1), clinical)
+        for match in _ASKED.finditer(text):
+            start, end = match.span(1)
+            surname = self._shape.surname(text, start)
+            fits = surname + 2 == end - start and self._shape.is_given(text[start + surname : end])
+            if surname and fits and not clinical.refuse(start, end):
+                yield Span(start, end, "RELATIVE_NAME", 0.75)
+        yield from self._free(text, clinical)
+        if "·" in text:
+            yield from self._dotted(text)
+
+    def _opening(self, text: str, start: int, end: int, clinical: ClinicalWords) -> Iterator[Span]:
+        """A clause that opens with nothing but a name and a comma; with the sex behind it less is asked of the name."""
+        shape = self._shape
+        inside = start > 0 and text[start - 1] == "," and not text.endswith(_ROLES, 0, start - 1)
+        if text.startswith(_ROLES, start) and end - start > 3:
+            start += 2
+        surname = shape.surname(text, start)
+        given = text[start + surname : end]
+        if not surname or not 1 <= len(given) <= 2:
+            return
+        clear = shape.is_clear(text, start)
+        if _SEX_NEXT.match(text, end):
+            ordinary = (clinical.hold if shape.is_given(given) else clinical.refuse)(start, end)
+            if (clear or not inside) and not ordinary:
+                yield Span(start, end, "PATIENT_NAME", 0.93)
+        elif (clear or (len(given) == 2 and not inside)) and shape.length(
+            text, start, clinical
+        ) == end - start:
+            yield Span(start, end, "PATIENT_NAME", 0.8)
+
+    def _beside_phone(self, text: str, first: int, end: int, clinical: ClinicalWords) -> Iterator[Span]:
+        for length in (3, 2, 4):
+            start = end - length
+            surname = self._shape.surname(text, start) if start >= first else 0
+            given = text[start + surname : end]
+            if not surname or not 1 <= len(given) <= 2 or not self._shape.is_given(given):
+                continue
+            bounded = start == first or text[start - 1] in _LEFT_OF_CALLED
+            if bounded and not clinical.refuse(start, end):
+                yield Span(start, end, "RELATIVE_NAME", 0.8)
+                return
+
+    def _in_brackets(self, text: str, start: int, end: int, clinical: ClinicalWords) -> Iterator[Span]:
+        """A name alone in brackets; behind a number less is asked of it."""
+        shape = self._shape
+        surname = shape.surname(text, start)
+        given = text[start + surname : end]
+        if not surname or not 1 <= len(given) <= 2 or clinical.refuse(start, end):
+            return
+        behind_number = start >= 2 and (text[start - 2].isdigit() or text[start - 2] == "]")
+        if shape.is_clear(text, start):
+            fits = shape.is_given(given) or (behind_number and shape.may_be_given(given))
+        else:
+            fits = shape.is_given(given) and (behind_number or len(given) == 2)
+        if fits:
+            yield Span(start, end, "RELATIVE_NAME", 0.85)
+
+    def _free(self, text: str, clinical: ClinicalWords) -> Iterator[Span]:
+        """Two given characters need a boundary on one side, one needs it on both."""
+        for match in self._clear_at.finditer(text):
+            start = match.start()
+            left = start == 0 or not is_chinese(text[start - 1]) or text[start - 1] in _LEFT
+            for length in (3, 2):
+                end = start + length
+                if end > len(text) or not self._shape.is_given(text[start + 1 : end]):
+                    continue
+                right = end == len(text) or not is_chinese(text[end]) or _AFTER.match(text, end) is not None
+                bounded = (left or right) if length == 3 else (left and right)
+                if bounded and not clinical.refuse(start, end):
+                    yield Span(start, end, "PATIENT_NAME", 0.7)
+                    break
+
+    def _dotted(self, text: str) -> Iterator[Span]:
+        """Characters that write such names on both sides of a ·."""
+        for match in _RUN.finditer(text):
+            value = match.group()
+            if "·" not in value.strip("·") or len(value) > 30:
+                continue
+            at = left = value.index("·")
+            while left > 0 and value[left - 1] in self._foreign and at - left < 8:
+                left -= 1
+            right = at + 1
+            while (
+                right < len(value)
+                and right - at < 14
+                and (value[right] in self._foreign or value[right] == "·")
+            ):
+                right += 1
+            if at - left >= 2 and right - at - 1 >= 2:
+                yield Span(match.start() + left, match.start() + right, "PATIENT_NAME", 0.9)
