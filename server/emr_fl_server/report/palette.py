@@ -1,7 +1,8 @@
 """Colours, for light and dark.
 
-The five series and three groups stay apart under deuteranopia, protanopia and tritanopia (each pair also differs in
-shape); `ink` and `quiet` reach a contrast of 4.5 on both surfaces, the series colours 3 (WCAG 2.2, 1.4.3 and 1.4.11).
+The series, the groups and the parts of the time stay apart under protanopia, deuteranopia and tritanopia (CIE76 distance
+of 20 and more; marks also differ in shape). Text reaches a contrast of 4.5 on every surface, marks 3 (WCAG 2.2, 1.4.3
+and 1.4.11).
 """
 
 from __future__ import annotations
@@ -20,18 +21,19 @@ LIGHT = {
     "worse": "#a8371c",
     "alert": "#7a4a00",
     "alert-soft": "#fff1d1",
-    "validation": "#7a8591",
-    "standard": "#0b63a8",
-    "noisy": "#cc4a12",
-    "cross_site": "#0b8468",
-    "adversarial": "#8b3fa0",
+    "validation": "#7d8995",
+    "standard": "#0b69c3",
+    "noisy": "#d0701c",
+    "cross_site": "#089f62",
+    "adversarial": "#7e1c46",
     "head": "#27406b",
     "middle": "#1a8fa0",
     "tail": "#b9770a",
-    "train": "#0b63a8",
-    "aggregate": "#8b3fa0",
-    "evaluate": "#0b8468",
-    "other": "#a7aeb5",
+    "train": "#0b4f9e",
+    "aggregate": "#7e1c46",
+    "evaluate": "#8a6100",
+    "other": "#6b757e",
+    "count": "#a7b0b8",
 }
 
 DARK = {
@@ -48,18 +50,19 @@ DARK = {
     "worse": "#ff9475",
     "alert": "#ffd486",
     "alert-soft": "#3a2c0c",
-    "validation": "#8d99a4",
-    "standard": "#5eaef0",
-    "noisy": "#f58b52",
-    "cross_site": "#3fc7a2",
-    "adversarial": "#cf8fe2",
-    "head": "#8fa9dc",
-    "middle": "#3fc0d0",
-    "tail": "#e3b04b",
-    "train": "#5eaef0",
-    "aggregate": "#cf8fe2",
-    "evaluate": "#3fc7a2",
-    "other": "#69757f",
+    "validation": "#808b96",
+    "standard": "#3d93f2",
+    "noisy": "#f39d2a",
+    "cross_site": "#2fd394",
+    "adversarial": "#f2b7ed",
+    "head": "#6f88ff",
+    "middle": "#58e0de",
+    "tail": "#dbad64",
+    "train": "#449af3",
+    "aggregate": "#f0bbed",
+    "evaluate": "#d99435",
+    "other": "#808a93",
+    "count": "#5c6872",
 }
 
 

@@ -7,6 +7,7 @@ import copy
 import hashlib
 import itertools
 import json
+import math
 import re
 import subprocess
 import sys
@@ -358,6 +359,8 @@ def test_contrast(colours: dict[str, str]) -> None:
             assert contrast(colours[text], colours[surface]) >= 4.5, (text, surface)
     for mark in ("standard", "noisy", "cross_site", "adversarial", "validation", "head", "middle", "tail"):
         assert contrast(colours[mark], colours["panel"]) >= 3.0, mark
+    for part in ("train", "aggregate", "evaluate", "other", "accent"):
+        assert contrast(colours["panel"], colours[part]) >= 4.5, f"writing on {part}"
 
 
 def test_importing_the_report_is_light() -> None:
@@ -381,3 +384,73 @@ def test_a_loss_is_shown_as_one(results: Results, parsed: Parse) -> None:
     assert "−1.2 against TF-IDF on pooled text" in " ".join(lead.text.split())
     worse = [node.text for node in root.walk() if "worse" in node.classes]
     assert "−1.2" in worse and "−4.6" in worse
+
+
+def test_bars_are_as_long_as_their_numbers(results: Results, parsed: Parse) -> None:
+    widths: dict[str, list[float]] = {}
+    for node in parsed(render(results, {}, opens_in="en")).walk():
+        match = re.fullmatch(r"width:([\d.]+)%", node.attributes.get("style", ""))
+        if match:
+            section = node
+            while section.tag != "section":
+                section = section.parent
+            widths.setdefault(section.attributes["id"], []).append(float(match.group(1)))
+    sets = results["sets"]
+    shown = [sets[name]["macro_f1"] for name in ("standard", "noisy", "cross_site", "adversarial")]
+    assert widths.pop("scores") == pytest.approx([100 * value for value in shown], abs=0.05)
+    assert widths.pop("attack") == pytest.approx([100 * 23 / 61], abs=0.05)
+    labels = sorted(results["per_label"], key=lambda row: -row["support"])
+    assert widths.pop("labels") == pytest.approx([100 * row["f1"] for row in labels], abs=0.05)
+    assert not widths
+
+
+# Machado, Oliveira and Fernandes 2009, severity 1.0, on linear RGB.
+SIGHT = {
+    "normal": ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
+    "protanopia": (
+        (0.152286, 1.052583, -0.204868),
+        (0.114503, 0.786281, 0.099216),
+        (-0.003882, -0.048116, 1.051998),
+    ),
+    "deuteranopia": (
+        (0.367322, 0.860646, -0.227968),
+        (0.280085, 0.672501, 0.047413),
+        (-0.011820, 0.042940, 0.968881),
+    ),
+    "tritanopia": (
+        (1.255528, -0.076749, -0.178779),
+        (-0.078411, 0.930809, 0.147602),
+        (0.004733, 0.691367, 0.303900),
+    ),
+}
+
+
+def as_seen(colour: str, sight: str) -> tuple[float, float, float]:
+    """CIE Lab of a colour as someone with that sight sees it."""
+    channels = [int(colour[index : index + 2], 16) / 255 for index in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    r, g, b = (
+        min(1.0, max(0.0, sum(weight * value for weight, value in zip(row, linear, strict=True))))
+        for row in SIGHT[sight]
+    )
+    x = (0.4124 * r + 0.3576 * g + 0.1805 * b) / 0.95047
+    y = 0.2126 * r + 0.7152 * g + 0.0722 * b
+    z = (0.0193 * r + 0.1192 * g + 0.9505 * b) / 1.08883
+    fx, fy, fz = (t ** (1 / 3) if t > 0.008856 else 7.787 * t + 16 / 116 for t in (x, y, z))
+    return 116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("standard", "noisy", "cross_site", "adversarial", "validation"),
+        ("head", "middle", "tail"),
+        ("train", "aggregate", "evaluate", "other"),
+    ],
+    ids=["series", "groups", "times"],
+)
+def test_colours_stay_apart(colours: dict[str, str], sight: str, names: tuple[str, ...]) -> None:
+    for one, other in itertools.combinations(names, 2):
+        assert math.dist(as_seen(colours[one], sight), as_seen(colours[other], sight)) >= 20, (one, other)
