@@ -1,0 +1,194 @@
+"""A round of training."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from emr_fl_client.adversarial import AdversarialSettings
+from emr_fl_client.training.loop import TrainingSettings, TrainResult, train_round
+from emr_fl_client.training.step import OptimiserSettings
+from emr_fl_shared.errors import DataError, ModelError, SettingsError
+from emr_fl_shared.metrics import macro_f1
+from emr_fl_shared.model.encoder import Encoder, build_model, encode, predict_logits
+from emr_fl_shared.model.tiny import TinyShape
+
+SIGNS = ["咳嗽", "头晕", "腹痛", "皮疹"]
+FILL = "患者天前出现伴有不适无其他特殊来诊予以检查治疗明显好转"
+SMALL = TinyShape(hidden=64, layers=1, heads=2, intermediate=64)
+SETTINGS = TrainingSettings(batch_size=16, optimiser=OptimiserSettings(learning_rate=3e-3))
+FREELB = replace(SETTINGS, adversarial=AdversarialSettings(method="freelb", top_loss=0.5))
+
+
+def site(count: int = 160, seed: int = 0) -> tuple[list[str], np.ndarray]:
+    """Notes of random characters with one or two signs in them; the label is the sign."""
+    rng = random.Random(seed)
+    texts, y = [], np.zeros((count, len(SIGNS)), dtype=np.bool_)
+    for row in range(count):
+        for label in rng.sample(range(len(SIGNS)), rng.choice([1, 1, 2])):
+            y[row, label] = True
+        words = [SIGNS[label] for label in np.flatnonzero(y[row])]
+        words += ["".join(rng.choices(FILL, k=rng.randint(2, 8))) for _ in range(3)]
+        rng.shuffle(words)
+        texts.append("，".join(words))
+    return texts, y
+
+
+def encoder() -> Encoder:
+    return build_model("tiny", SIGNS, max_length=40, seed=0, shape=SMALL)
+
+
+def weights(of: Encoder) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in of.model.state_dict().items()}
+
+
+def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(left[name], right[name]) for name in left)
+
+
+def quality(of: Encoder) -> float:
+    texts, y = site(100, seed=9)
+    return macro_f1(y, predict_logits(of.model, encode(of.tokenizer, texts, 40)) > 0)
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, FREELB], ids=["plain", "freelb"])
+def test_it_learns(settings: TrainingSettings) -> None:
+    trained, (texts, y) = encoder(), site()
+    assert quality(trained) < 0.6
+    results = [
+        train_round(trained, texts, y, replace(settings, epochs=4), round_number=number, rounds=3)
+        for number in (1, 2, 3)
+    ]
+    assert quality(trained) > 0.95
+    assert results[2].loss < 0.3 * results[0].loss
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, FREELB], ids=["plain", "freelb"])
+def test_equal_seeds_give_equal_weights_and_other_rounds_do_not(settings: TrainingSettings) -> None:
+    texts, y = site(48)
+
+    def run(seed: int, number: int) -> tuple[dict[str, torch.Tensor], TrainResult]:
+        trained = encoder()
+        torch.rand(seed + number)  # whatever was drawn before
+        result = train_round(trained, texts, y, settings, seed=seed, round_number=number, rounds=4)
+        return weights(trained), result
+
+    first, result = run(1, 2)
+    again, repeated = run(1, 2)
+    assert same(first, again)
+    assert replace(result, seconds=0.0) == replace(repeated, seconds=0.0)
+    assert not same(first, run(1, 3)[0])
+    assert not same(first, run(2, 2)[0])
+
+
+def test_global_state_is_left_alone() -> None:
+    trained, (texts, y) = encoder(), site(32)
+    trained.model.eval()
+    threads = torch.get_num_threads()
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    train_round(trained, texts, y, FREELB)
+    assert torch.equal(torch.rand(2), expected)
+    assert torch.get_num_threads() == threads
+    assert not trained.model.training
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, FREELB], ids=["plain", "freelb"])
+def test_rows_of_labels_that_the_site_never_saw_do_not_move(settings: TrainingSettings) -> None:
+    trained, (texts, y) = encoder(), site(48)
+    y[:, 2] = False
+    before = weights(trained)
+    settings = replace(settings, optimiser=OptimiserSettings(learning_rate=1e-3, weight_decay=0.5))
+    train_round(trained, texts, y, settings, label_mask=y.any(axis=0))
+    after = weights(trained)
+    for name in ("classifier.weight", "classifier.bias"):
+        moved = (before[name] != after[name]).reshape(4, -1).any(dim=1)
+        assert moved.tolist() == [True, True, False, True]
+    unmasked = encoder()
+    train_round(unmasked, texts, y, settings)
+    assert not torch.equal(weights(unmasked)["classifier.weight"][2], before["classifier.weight"][2])
+
+
+def test_the_augmenter_sees_its_share_and_its_text_is_trained_on() -> None:
+    texts, y = site(160)
+    asked: list[str] = []
+
+    def shout(text: str, rng: random.Random) -> str:
+        asked.append(text)
+        return text + "！" if rng.random() < 0.5 else text
+
+    plain, changed = encoder(), encoder()
+    train_round(plain, texts, y, SETTINGS)
+    result = train_round(changed, texts, y, replace(SETTINGS, augment_probability=0.5), augment=shout)
+    assert 50 < len(asked) < 110
+    assert 0.3 * len(asked) < result.augmented < 0.7 * len(asked)
+    assert set(asked) <= set(texts)
+    assert not same(weights(plain), weights(changed))
+
+
+def test_an_augmenter_that_changes_nothing_changes_nothing() -> None:
+    texts, y = site(48)
+    plain, unchanged = encoder(), encoder()
+    train_round(plain, texts, y, SETTINGS)
+    result = train_round(unchanged, texts, y, SETTINGS, augment=lambda text, rng: text)
+    assert result.augmented == 0
+    assert same(weights(plain), weights(unchanged))
+
+
+def test_progress_and_result_count_steps_and_records() -> None:
+    calls: list[tuple[int, int, float]] = []
+    texts, y = site(50)
+    settings = replace(SETTINGS, epochs=2, report_every=3)
+    result = train_round(encoder(), texts, y, settings, progress_callback=lambda *call: calls.append(call))
+    assert (result.steps, result.examples) == (8, 50)
+    assert [call[:2] for call in calls] == [(3, 8), (6, 8), (8, 8)]
+    assert result.loss == pytest.approx(np.average([c[2] for c in calls], weights=[3, 3, 2]), rel=0.05)
+    assert result.seconds > 0
+    assert result.precision in {"fp32", "bf16"}
+
+
+def test_the_adversarial_method_runs_on_every_nth_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    from emr_fl_client.adversarial.freelb import FreeLB
+
+    runs = []
+    backward = FreeLB.backward
+    monkeypatch.setattr(FreeLB, "backward", lambda *a: runs.append(1) or backward(*a))
+    texts, y = site(80)
+    settings = replace(SETTINGS, adversarial=AdversarialSettings(method="freelb", every=2))
+    assert train_round(encoder(), texts, y, settings).steps == 5
+    assert len(runs) == 3
+
+
+def test_freelb_without_radius_and_one_step_is_plain_training() -> None:
+    texts, y = site(48)
+    plain, freelb = encoder(), encoder()
+    train_round(plain, texts, y, SETTINGS)
+    settings = AdversarialSettings(method="freelb", steps=1, radius=0.0)
+    train_round(freelb, texts, y, replace(SETTINGS, adversarial=settings))
+    assert same(weights(plain), weights(freelb))
+
+
+def test_a_loss_that_is_not_finite_stops_with_one_message() -> None:
+    trained, (texts, y) = encoder(), site(32)
+    with torch.no_grad():
+        trained.model.classifier.weight.fill_(float("inf"))
+    with pytest.raises(ModelError, match="diverged") as caught:
+        train_round(trained, texts, y, SETTINGS)
+    assert not any(text in str(caught.value) for text in texts)
+
+
+def test_an_unknown_method_is_answered_with_the_known_ones() -> None:
+    texts, y = site(16)
+    settings = replace(SETTINGS, adversarial=AdversarialSettings(method="smrat"))
+    with pytest.raises(SettingsError, match=r"none \| freelb"):
+        train_round(encoder(), texts, y, settings)
+
+
+def test_no_record_is_refused() -> None:
+    with pytest.raises(DataError, match="no record"):
+        train_round(encoder(), [], np.zeros((0, 4), dtype=np.bool_), SETTINGS)
