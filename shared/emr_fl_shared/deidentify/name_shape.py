@@ -19,7 +19,7 @@ CHINESE = "一-鿿㐀-䶿"
 # Words that follow a name and do not belong to it.
 _FOLLOW = re.compile(
     r"性别|年龄|男|女|科|职称|职业|主任|副主任|主治|住院|医师|医生|护士|护师|教授|技师|药师|电话|联系|手机|日期|时间|签|陪|代|"
-    r"因|于|自|诉|述|以|入|来|就|今|昨|本|近|曾|无|有|在|为|系|已|仍|目前|现|反复|间断|突|出现|主|缘|民族|婚|籍贯|住|出生|身份|病|"
+    r"因|于|自|诉|述|以|入|来|就|今|昨|本|近|曾|无|有|在|为|系|已|仍|目前|现|反复|间断|突|出现|主|缘|民族|婚|籍贯|住|出生|身份|病情|病史|病人|"
     r"门诊|床|与|和|及|等|患|之|同志|先生|女士|到|至|从|被|将|送|的|告|表示|要求|同意|拒绝|知|理解|提供|补充|是|说|称|查|会诊|"
     r"回忆|在旁|搀|口述|反映|描述|行|予|嘱|既往|平素|再|前|后|复|办|做|由|经|未|不|感|发|每|坚持|服|拟|需|可|均|也|亦|家"
 )
@@ -69,10 +69,10 @@ class NameShape:
 
     def __init__(self) -> None:
         self.clear = characters("surnames.txt", "clear")
-        self._ambiguous = characters("surnames.txt", "ambiguous")
-        self._compound = frozenset(sections("surnames.txt")["compound"])
-        self._given = characters("given_characters.txt")
-        self._never = characters("never_in_names.txt") - self._given
+        self.ambiguous = characters("surnames.txt", "ambiguous")
+        self.compound = frozenset(sections("surnames.txt")["compound"])
+        self.given = characters("given_characters.txt")
+        self._never = characters("never_in_names.txt") - self.given
         entries: dict[str, object] = {}
         stops = sections("name_stops.txt")["words"]
         for word in (*stops, *words("protected.txt"), *words("places.txt"), *findings()):
@@ -86,18 +86,18 @@ class NameShape:
 
     def surname(self, text: str, start: int) -> int:
         """Length of the surname at `start`: 2 compound, 1 single, 0 none."""
-        if text[start : start + 2] in self._compound:
+        if text[start : start + 2] in self.compound:
             return 2
         char = text[start : start + 1]
-        return 1 if char in self.clear or char in self._ambiguous else 0
+        return 1 if char in self.clear or char in self.ambiguous else 0
 
     def is_clear(self, text: str, start: int) -> bool:
         """Whether a common surname, hardly ever the beginning of another word, stands at `start`."""
-        return text[start : start + 1] in self.clear or text[start : start + 2] in self._compound
+        return text[start : start + 1] in self.clear or text[start : start + 2] in self.compound
 
     def is_given(self, part: str) -> bool:
         """Whether all characters are typical of given names."""
-        return bool(part) and all(char in self._given for char in part)
+        return bool(part) and all(char in self.given for char in part)
 
     def may_be_given(self, part: str) -> bool:
         """Whether no character speaks against a given name."""

@@ -314,6 +314,52 @@ MORE_TEMPLATES = [
     "打电话{PHONE}无人接听，改日随访。",
 ]
 
+# A third hand: names in the middle of sentences, with little or nothing beside them.
+THIRD_SURNAMES = "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏薛叶阎余潘杜戴夏钟汪田任姜范方石姚谭廖邹熊金陆郝孔白崔康毛邱秦江史顾侯邵孟龙万段雷钱汤尹黎易常武乔贺赖龚文庞樊兰殷施陶洪翟安颜倪严牛温芦季俞章鲁葛伍韦申尤毕聂丛焦向柳邢路岳齐沿梅莫庄辛管祝左涂谷祁时舒耿牟卜路詹关苗凌费纪靳盛童欧甄项曲成游阳裴席卫查屈鲍位覃霍翁隋植甘景薄单包司柏宁柯阮桂闵欧解强柴华车冉房边"
+THIRD_GIVEN = [
+    "宝玉", "泽楷", "雅琴", "月娥", "少华", "世杰", "凯旋", "彩霞", "爱萍", "银花", "腊梅", "满堂", "有才", "得水", "水生", "火旺", "土根", "望舒", "清扬", "沐阳", "一诺", "语嫣", "皓轩", "锦程", "钰涵", "芷若", "兆麟", "焕章", "守业", "传芳", "贵", "芬", "俊", "鑫", "淼", "垚", "奎", "珂", "雯", "倩", "忠", "宪", "勤", "敬", "恺", "悦"
+]  # fmt: skip
+THIRD_TEMPLATES = [
+    "接诊时{PATIENT_NAME:row}神志清楚，对答切题。",
+    "{PATIENT_NAME:row}(男,52岁)因酒后呕血1次急诊入院。",
+    "患者，{PATIENT_NAME}，男性，71岁，反复气喘20年。",
+    "病员{PATIENT_NAME}昨晚突发左胸刺痛，持续数秒。",
+    "姓 名 {PATIENT_NAME}    科 别 内科    日 期 {DATE}",
+    "爱人{RELATIVE_NAME}在旁补充：患者夜间多梦。",
+    "孙子{RELATIVE_NAME}搀扶入诊室，步态不稳。",
+    "据其姐{RELATIVE_NAME}回忆，患者幼时曾有惊厥。",
+    "老伴{RELATIVE_NAME}，{PHONE}，需随访。",
+    "知情同意书由{RELATIVE_NAME}（患者之子）签署。",
+    "{STAFF_NAME}护士长巡视病房，输液通畅。",
+    "病例由{STAFF_NAME}医生书写，{STAFF_NAME}主治医师审核。",
+    "检查医师{STAFF_NAME}  报告医师{STAFF_NAME}",
+    "电话联系{STAFF_NAME}大夫，建议停用二甲双胍。",
+    "转诊医生：{STAFF_NAME}，联系方式：{PHONE}",
+    "常住{ADDRESS}，饮用井水。",
+    "在{ADDRESS}经营小卖部，否认毒物接触。",
+    "遂去{HOSPITAL}拍片，未见骨折。",
+    "{HOSPITAL}出院小结（{DATE}）：冠脉支架置入术后。",
+    "复印了{HOSPITAL}的病历，血红蛋白75g/L。",
+    "患者住{DEPARTMENT}时曾发生低血糖。",
+    "{BED_NUM}患者夜间烦躁，予右美托咪定。",
+    "住院病历号：{RECORD_NUM}；登记号：{RECORD_NUM}",
+    "就诊序号{VISIT_NUM}，急诊号{VISIT_NUM}",
+    "标本条码{EXAM_NUM}，溶血，建议重采。",
+    "参保号{INSURANCE_NUM}，门慢备案。",
+    "信用卡号：{BANK_CARD}",
+    "肇事车辆{PLATE}，对方全责。",
+    "ID {ID_CARD}，港澳居民",
+    "证件：护照 {PASSPORT}；通行证 {PERMIT}",
+    "mail:{EMAIL}；wechat:{WECHAT}；qq:{QQ}",
+    "{EMPLOYER}集体体检发现转氨酶升高。",
+    "{SCHOOL}食堂就餐后多人腹泻。",
+    "患者自{DATE}以来体重下降8kg，{DATE}外院B超示胆囊结石。",
+    "定于{DATE}行白内障超声乳化术。",
+    "外婆{AGE90}，有老年痴呆。",
+    "患者{AGE90}高龄，家属要求保守治疗。",
+    "请回电{PHONE}或{PHONE}，找{RELATIVE_NAME}",
+]
+
 _ROW_FIELDS = {
     "PATIENT_NAME": "patient_name", "STAFF_NAME": "doctor", "RECORD_NUM": "record_number", "VISIT_NUM": "visit_number",
     "INSURANCE_NUM": "insurance_number",
@@ -321,11 +367,18 @@ _ROW_FIELDS = {
 _SLOT = re.compile(r"\{([A-Z0-9_]+)(:row)?\}")
 
 
-def planted_notes(number: int, seed: int, *, more: bool = False) -> list[Planted]:
-    """`number` notes from the first or, with `more`, the second set of templates; the same for the same seed."""
+HANDS = {
+    1: (TEMPLATES, SURNAMES, GIVEN),
+    2: (MORE_TEMPLATES, MORE_SURNAMES, MORE_GIVEN),
+    3: (THIRD_TEMPLATES, THIRD_SURNAMES, THIRD_GIVEN),
+}
+
+
+def planted_notes(number: int, seed: int, *, hand: int = 1) -> list[Planted]:
+    """`number` notes from the templates and names of one hand; the same for the same seed."""
+    templates, surnames, given = HANDS[hand]
     rng = random.Random(seed)
-    values = Values(rng, MORE_SURNAMES, MORE_GIVEN) if more else Values(rng)
-    templates = MORE_TEMPLATES if more else TEMPLATES
+    values = Values(rng, surnames, given)
     notes = []
     for index in range(number):
         template = templates[index % len(templates)]

@@ -24,6 +24,7 @@ from emr_fl_shared.deidentify.masking import mask_leakage
         ("皮疹3天，考虑诊断为湿疹。", "皮疹3天。"),
         ("腰痛，拟诊腰椎间盘突出症，", "腰痛"),
         ("门诊以“高血压”收入院", ""),
+        ("吞咽困难，考虑反流性食管炎可能。", "吞咽困难。"),
     ],
 )
 def test_masked(text: str, masked: str) -> None:
@@ -41,6 +42,8 @@ def test_masked(text: str, masked: str) -> None:
         "曾诊断为哮喘，近年未发作。",
         "父亲诊断为胃癌去世。",
         "诊断明确，予出院。",
+        "外院考虑肺炎可能，输液3天。",
+        "暂不考虑手术治疗。",
         "门诊随访，必要时住院。",
         "为明确诊断来我院。",
         "咳嗽3天，无发热。",

@@ -56,7 +56,10 @@ class BareNames:
     def __init__(self) -> None:
         self._shape = name_shape()
         self._foreign = characters("transliteration.txt")
-        self._clear_at = re.compile("[" + "".join(sorted(self._shape.clear)) + "]")
+        first = self._shape.clear | self._shape.ambiguous | {name[0] for name in self._shape.compound}
+        self._surname_at = re.compile(
+            f"[{''.join(sorted(first))}](?=.?[{''.join(sorted(self._shape.given))}])"
+        )
 
     def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:
         """Spans of names that nothing announces; see `Recogniser`."""
@@ -93,7 +96,8 @@ class BareNames:
         clear = shape.is_clear(text, start)
         if _SEX_NEXT.match(text, end):
             ordinary = (clinical.hold if shape.is_given(given) else clinical.refuse)(start, end)
-            if (clear or not inside) and not ordinary:
+            fits = shape.is_given(given) or (clear and shape.may_be_given(given))
+            if fits and (clear or not inside) and not ordinary:
                 yield Span(start, end, "PATIENT_NAME", 0.93)
         elif (clear or (len(given) == 2 and not inside)) and shape.length(
             text, start, clinical
@@ -128,16 +132,22 @@ class BareNames:
             yield Span(start, end, "RELATIVE_NAME", 0.85)
 
     def _free(self, text: str, clinical: ClinicalWords) -> Iterator[Span]:
-        """Two given characters need a boundary on one side, one needs it on both."""
-        for match in self._clear_at.finditer(text):
+        """A common surname and two given characters need a boundary on one side, one given character or a rare surname
+        on both."""
+        shape = self._shape
+        for match in self._surname_at.finditer(text):
             start = match.start()
+            surname = shape.surname(text, start)
+            clear = surname == 2 or text[start] in shape.clear
             left = start == 0 or not is_chinese(text[start - 1]) or text[start - 1] in _LEFT
-            for length in (3, 2):
-                end = start + length
-                if end > len(text) or not self._shape.is_given(text[start + 1 : end]):
+            if not surname or not (clear or left):
+                continue
+            for given in (2, 1) if clear else (2,):
+                end = start + surname + given
+                if end > len(text) or not shape.is_given(text[start + surname : end]):
                     continue
                 right = end == len(text) or not is_chinese(text[end]) or _AFTER.match(text, end) is not None
-                bounded = (left or right) if length == 3 else (left and right)
+                bounded = (left or right) if clear and given == 2 else (left and right)
                 if bounded and not clinical.refuse(start, end):
                     yield Span(start, end, "PATIENT_NAME", 0.7)
                     break

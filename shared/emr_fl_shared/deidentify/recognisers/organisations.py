@@ -51,7 +51,7 @@ _SERVES = re.compile(
 )
 _NOT_AFTER_ENDING = {"SCHOOL": frozenset("生附"), "EMPLOYER": frozenset("卡账存柜")}
 _AFTER_SHORT_ENDING = frozenset(",。; 上工打做的职任退(、员里当")
-_ANY_ONE = frozenset(("当地", "外地", "附近", "某", "某某", "我", "本", "该", "此"))
+_ANY_ONE = frozenset(("老家", "当地", "外地", "附近", "某", "某某", "我", "本", "该", "此"))
 # A province or county has one of these, so that the level names it: 省肿瘤医院, 县中医院, 市供电局. 县医院 alone stays.
 _ONLY_ONE = re.compile(
     r"[省市县区州盟旗](?!级|内|外)(?:[^\W\d]{2,6}(?:医院|保健院|中心|防治院|防治所)|中医院|供电局|公安局|税务局|教育局|财政局|法院|检察院|工商局|邮政局)$"
