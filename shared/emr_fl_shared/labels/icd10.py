@@ -62,8 +62,6 @@ def parse_code(raw: str) -> ParsedCode:
         return ParsedCode(reason=NOT_A_CODE)
     if _MORPHOLOGY.match(text):
         return ParsedCode(reason=MORPHOLOGY)
-    if _TCM.match(text):
-        return ParsedCode(reason=TCM)
     pair = _PAIR.match(text)
     if pair:
         first, mark, second, second_mark = pair.groups()
