@@ -37,14 +37,13 @@ _NO_VALUE = re.compile(
     r"不详|未知|无|同上|保密|待补|院|院外|院内|址|宅|在一起|农村|乡下|城里|城市|市区|郊区|山区|本地|外地|外院|本市|本县|女儿|儿子|养老|潮湿|环境|条件|我|他|哪|当地|高原|海拔|楼房|平房|宿舍$|学校$"
 )
 _SHAPE = re.compile(r"[省市区县旗镇乡村路街巷弄号栋幢座室屯庄组队寨苑园楼盟州]")
-_STREET = re.compile(rf"{_C}{{2,8}}{_WAY}(?:{_C}{{0,6}})?{_UNIT}+")
+_STREET = re.compile(rf"{_C}{{2,8}}{_WAY}(?:{_C}{{0,8}}{_UNIT})+")
 _BUILDING = re.compile(rf"{_C}{{2,10}}{_ESTATE}(?:{_UNIT})+")
 _COUNTY = re.compile(
     rf"(?:{_C}{{1,6}}[县旗]|{_C}{{1,5}}[市区])(?:{_C}{{1,6}}?{_VILLAGE}){{1,4}}(?:{_C}{{0,6}}{_UNIT})*"
     rf"|{_C}{{1,5}}[镇乡](?:{_C}{{1,5}}?(?:村|[屯庄寨](?!村)))(?:{_C}{{0,4}}{_UNIT})*"
     rf"|{_C}{{1,5}}[村屯庄寨]{_UNIT}+"
 )
-_TAIL = re.compile(rf"(?:{_C}{{0,8}}{_UNIT})+")
 _HAS_STREET = re.compile(rf"{_WAY}[^\W\d]{{0,6}}[\dA-Za-z一二三四五六七八九十]")
 _HAS_BUILDING = re.compile(rf"{_ESTATE}[\dA-Za-z一二三四五六七八九十]")
 _HAS_VILLAGE = re.compile(r"[镇乡村屯庄寨]|街道|社区|办事处|[农林]场|苏木|嘎查")
