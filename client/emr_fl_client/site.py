@@ -6,8 +6,6 @@ Knows tensors and records, not Flower; `app.py` connects it to Flower and `egres
 from __future__ import annotations
 
 import hashlib
-import resource
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +24,7 @@ from emr_fl_shared.config.settings import SiteSettings, Training
 from emr_fl_shared.durable import write_durably
 from emr_fl_shared.errors import DataError, EmrFlError, FederationError
 from emr_fl_shared.labels import Taxonomy
+from emr_fl_shared.memory import peak_rss_mb
 from emr_fl_shared.messages import tr
 from emr_fl_shared.metrics import Decision, score_set
 from emr_fl_shared.model.encoder import Encoder, build_model, encode, predict_logits
@@ -214,12 +213,6 @@ def stream_seed(seed: int, site: str, round: int, purpose: str) -> int:
     """An independent 63-bit seed for each (run, site, round, purpose), the same on every machine."""
     digest = hashlib.sha256(f"{seed}|{site}|{round}|{purpose}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
-
-
-def peak_rss_mb() -> float:
-    """Highest resident memory of this process so far, in MB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024), 1)
 
 
 def training_settings(training: Training) -> TrainingSettings:

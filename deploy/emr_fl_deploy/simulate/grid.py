@@ -32,6 +32,8 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
+from emr_fl_shared.memory import release_free_memory
+
 RUN_ID = 1
 SERVER_NODE_ID = 1
 FIRST_SITE_NODE_ID = 2
@@ -288,6 +290,8 @@ def _serve(
             connection.send_bytes(_REPLY + message_to_proto(reply).SerializeToString())
         except BrokenPipeError:
             return
+        del message, reply, raw
+        release_free_memory()
 
 
 def _end_with_parent() -> None:

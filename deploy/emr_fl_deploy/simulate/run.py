@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from flwr.app import Context, RecordDict
 
-from emr_fl_client.site import peak_rss_mb
 from emr_fl_deploy.simulate import baselines as beside
 from emr_fl_deploy.simulate.console import RunConsole
 from emr_fl_deploy.simulate.grid import InProcessGrid
@@ -29,10 +28,11 @@ from emr_fl_shared.config import Settings
 from emr_fl_shared.durable import write_durably
 from emr_fl_shared.errors import DataError, FederationError, SettingsError
 from emr_fl_shared.labels import Taxonomy
+from emr_fl_shared.memory import peak_rss_mb, release_free_memory
 from emr_fl_shared.messages import tr
 from emr_fl_shared.model.encoder import build_model
 from emr_fl_shared.model.precision import choose_device, choose_precision
-from emr_fl_shared.model.storage import save_model
+from emr_fl_shared.model.storage import CARD_FILE, save_model
 from emr_fl_shared.model.tensors import load_tensors
 from emr_fl_shared.preparation import Prepared, label_counts, prepare
 from emr_fl_shared.text.noise import make_noisy
@@ -153,8 +153,10 @@ class Simulation:
                 self._plain_baseline(results, held_out, grid)
         # the sites' processes are gone by now, so that their memory and the baselines' do not add up
         if with_baselines:
+            release_free_memory()
             self._tfidf_baselines(main, results, held_out)
             results["cost"]["baselines_s"] = time.monotonic() - at
+            write_durably(self.folder / "model" / CARD_FILE, [model_card(results).encode()])
             self._write_results(results)
         return results
 
