@@ -47,6 +47,8 @@ def simulate(request: Request) -> dict[str, Any]:
     os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
     os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # oneDNN keeps a compiled kernel for every shape that it met, by default 1024 of them: 100 MB and more per site
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     _check(request)
     folder, settings, sample = _prepare_folder(request)
