@@ -96,7 +96,7 @@ class FederationState:
 
     def finished(self, rounds: int, patience: int) -> bool:
         """Whether all rounds are done or `patience` rounds brought no better validation score (0: never)."""
-        return self.round >= rounds or (patience > 0 and self.round - self.best_round >= patience > 0)
+        return self.round >= rounds or (patience > 0 and self.round - self.best_round >= patience)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -152,6 +152,7 @@ class Federation:
 
     @property
     def patience(self) -> int:
+        assert self.settings.federation.patience is not None
         return self.settings.federation.patience
 
     @property
