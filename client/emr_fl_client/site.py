@@ -200,7 +200,9 @@ class Site:
     ) -> SiteScores | None:
         if len(data.validation) == 0:
             return None
-        precision = choose_precision(training.precision, next(encoder.model.parameters()).device)
+        precision = choose_precision(
+            training.precision, next(encoder.model.parameters()).device, encoder.parameters
+        )
         token_ids = encode(encoder.tokenizer, data.texts(data.validation), encoder.max_length)
         logits = predict_logits(encoder.model, token_ids, precision=precision)
         scores = score_set(data.labels(data.validation), decision.probabilities(logits), decision)

@@ -102,7 +102,10 @@ def evaluate(
         noisy = make_noisy(standard.texts, seed=seed)
         held_out["noisy"] = HeldOutSet("noisy", noisy, standard.y, standard.patients)
     evaluator = Evaluator(
-        saved.encoder, standard, held_out, precision=choose_precision("auto", torch.device("cpu"))
+        saved.encoder,
+        standard,
+        held_out,
+        precision=choose_precision("auto", torch.device("cpu"), saved.encoder.parameters),
     )
     logits = {name: evaluator.logits(held) for name, held in held_out.items()}
     scores = score_sets(logits, held_out, saved.decision)

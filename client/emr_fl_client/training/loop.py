@@ -110,7 +110,7 @@ def train_round(
     started = time.perf_counter()
     model = encoder.model
     device = next(model.parameters()).device
-    precision = choose_precision(settings.precision, device)
+    precision = choose_precision(settings.precision, device, encoder.parameters)
     draws = _Draws(seed, round_number, device)
     mask = None if label_mask is None else torch.from_numpy(np.asarray(label_mask, dtype=np.bool_)).to(device)
     loss = MultiLabelLoss(settings.loss, mask)

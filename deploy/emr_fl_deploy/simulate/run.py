@@ -177,7 +177,7 @@ class Simulation:
                 sets,
                 threshold=settings.evaluation.threshold,
                 batch_size=settings.evaluation.batch_size,
-                precision=choose_precision("auto", device),
+                precision=choose_precision("auto", device, encoder.parameters),
             )
 
         return Federation(settings, folder, make_evaluator, held_out.labels, run=folder.name)

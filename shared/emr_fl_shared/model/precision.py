@@ -41,6 +41,7 @@ class Precision:
 
 
 FP32 = Precision()
+SMALL = 2_000_000
 
 
 @cache
@@ -67,8 +68,11 @@ def cpu_bf16_pays(flags: frozenset[str] | None = None) -> bool:
     return x86 and not flags.isdisjoint({"amx_bf16", "avx512_bf16"})
 
 
-def choose_precision(setting: str, device: torch.device) -> Precision:
+def choose_precision(setting: str, device: torch.device, parameters: int | None = None) -> Precision:
     """The precision for `auto`, or the one that was asked for.
+
+    On a CPU `auto` leaves models below `SMALL` parameters in float32: a training step of `tiny` is 1.2 × faster in bf16, but
+    the compiled kernels take 250 MB more of each site's process (520 → 780 MB).
 
     Raises:
         SettingsError: unknown name, or fp16 on a CPU.
@@ -83,7 +87,8 @@ def choose_precision(setting: str, device: torch.device) -> Precision:
         if device.type == "cuda":
             name = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
         else:
-            name = "bf16" if device.type == "cpu" and cpu_bf16_pays() else "fp32"
+            small = parameters is not None and parameters < SMALL
+            name = "bf16" if device.type == "cpu" and cpu_bf16_pays() and not small else "fp32"
     else:
         name = setting  # type: ignore[assignment]
         if name == "fp16" and device.type == "cpu":

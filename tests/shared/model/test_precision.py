@@ -25,6 +25,8 @@ def test_bf16_on_a_cpu_needs_hardware_for_it(
     assert cpu_bf16_pays(frozenset(flags)) is pays
     monkeypatch.setattr(precision, "cpu_flags", lambda: frozenset(flags))
     assert choose_precision("auto", CPU).name == ("bf16" if pays else "fp32")
+    assert choose_precision("auto", CPU, 100_000_000).name == ("bf16" if pays else "fp32")
+    assert choose_precision("auto", CPU, 1_000_000).name == "fp32"  # not worth a small model's memory
 
 
 @pytest.mark.parametrize(("supported", "name"), [(True, "bf16"), (False, "fp16")])
