@@ -263,7 +263,7 @@ class Settings(Section):
 
 
 # Measured for `tiny` on the sample federation's validation set, see docs/results.md.
-TINY_ROUNDS = 30
+TINY_ROUNDS = 20
 TINY_EPOCHS = 1
 TINY_LEARNING_RATE = 2e-3
 TINY_PATIENCE = 10

@@ -62,7 +62,9 @@ def test_numbers_units_and_signs(text: str, tokens: str) -> None:
 def test_every_character_of_the_lexicon_is_known() -> None:
     wordings = {entry.wording for entry in load_lexicon().entries.values()}
     tokenizer = tiny_tokenizer()
-    assert {wording for wording in wordings if tokenizer.unk_token_id in tokenizer(wording)["input_ids"]} == set()
+    assert {
+        wording for wording in wordings if tokenizer.unk_token_id in tokenizer(wording)["input_ids"]
+    } == set()
 
 
 def test_length_limit_counts_the_frame() -> None:
