@@ -8,6 +8,7 @@ from torch import nn
 
 from emr_fl_client.adversarial.plain import Plain
 from emr_fl_client.dataset.batch import Batch
+from emr_fl_client.training import step
 from emr_fl_client.training.losses import MultiLabelLoss
 from emr_fl_client.training.step import OptimiserSettings, TrainingStep, build_optimiser, clip_gradients
 from emr_fl_shared.errors import ModelError
@@ -41,8 +42,13 @@ def test_the_gradient_is_clipped_to_the_bound() -> None:
 
 
 @pytest.mark.parametrize("precision", [FP32, Precision("fp16", "cpu")], ids=["fp32", "fp16-with-scaler"])
-def test_gradients_are_unscaled_before_they_are_clipped(precision: Precision, monkeypatch) -> None:
+def test_gradients_are_unscaled_before_they_are_clipped(
+    precision: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
     encoder = model()
+    exact = MultiLabelLoss()(encoder(input_ids=batch().input_ids).logits, batch().targets)
+    exact.backward()
+    expected = torch.stack([p.grad.norm() for p in encoder.parameters()]).norm().item()
     runner = step_over(encoder, precision, clip_norm=0.05)  # far below the norm of the gradient
     if precision.needs_scaler:  # the scaler's first scale of 2¹⁶ may overflow, which is another test
         runner.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**6)
@@ -50,17 +56,19 @@ def test_gradients_are_unscaled_before_they_are_clipped(precision: Precision, mo
             runner.context.generator, runner.scaler.scale, runner.context.precision
         )
     seen: list[float] = []
-    step = runner.scaler.step
 
-    def observed(optimiser):
-        grads = [p.grad for p in encoder.parameters() if p.grad is not None]
-        seen.append(float(torch.stack([g.norm() for g in grads]).norm()))
-        return step(optimiser)
+    def observed(parameters, largest: float):
+        parameters = list(parameters)
+        norm = clip_gradients(parameters, largest)
+        after = torch.stack([p.grad.norm() for p in parameters]).norm()
+        seen.extend([float(norm), float(after)])
+        return norm
 
-    monkeypatch.setattr(runner.scaler, "step", observed)
+    monkeypatch.setattr(step, "clip_gradients", observed)
     before = encoder.classifier.weight.detach().clone()
     runner.run(batch(), Plain(), 1e-3)
-    assert seen == [pytest.approx(0.05, abs=1e-4)]
+    # were the loss's scale still in the gradient, the norm seen by the clipper would show it
+    assert seen == [pytest.approx(expected, rel=0.05), pytest.approx(0.05, abs=1e-4)]
     assert not torch.equal(before, encoder.classifier.weight)
     assert runner.skipped == 0
 
