@@ -51,7 +51,8 @@ class FederationState:
         timing: Mapping[str, float],
     ) -> FederationState:
         """The state after round `number`."""
-        replies = admission.accepted
+        # in name order: who was faster must not change a sum
+        replies = dict(sorted(admission.accepted.items()))
         sites = {name: dict(known) for name, known in self.sites.items()}
         for name, reply in replies.items():
             known = sites.setdefault(name, {"train_s": 0.0, "rounds": 0})
@@ -276,7 +277,8 @@ class Federation:
         lines = []
         for entry in state.history:
             for name, scores in {"validation": entry["validation"], **entry["sets"]}.items():
-                lines.append(json.dumps({"round": entry["round"], "set": name, **scores}, ensure_ascii=False))
+                line = {"round": entry["round"], "set": name, **scores}
+                lines.append(json.dumps(line, ensure_ascii=False, sort_keys=True))
         text = "\n".join(lines) + ("\n" if lines else "")
         write_durably(self.folder / "metrics.jsonl", [text.encode()])
 
