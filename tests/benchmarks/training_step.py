@@ -74,7 +74,7 @@ def epoch_of(configuration: Configuration, ids: list[list[int]], y: np.ndarray) 
     encoder.model.set_attn_implementation(configuration.attention)
     encoder.model.train()
     device = torch.device("cpu")
-    precision: Precision = choose_precision(configuration.precision, device)
+    precision: Precision = choose_precision(configuration.precision, device, encoder.parameters)
     generator = torch.Generator().manual_seed(0)
     optimiser = OptimiserSettings(learning_rate=1e-3)
     runner = TrainingStep(encoder.model, MultiLabelLoss(), optimiser, precision, generator)
@@ -117,7 +117,7 @@ def main() -> None:
             seconds[name].append(run(turn))
     steps = -(-arguments.notes // BATCH)
     parameters = build_model("tiny", [str(label) for label in range(LABELS)]).parameters
-    chosen = choose_precision("auto", torch.device("cpu")).name
+    chosen = choose_precision("auto", torch.device("cpu"), parameters).name
     print(f"tiny: {parameters:,} parameters, batches of {BATCH}, 1 thread, auto precision here: {chosen}")
     print(
         f"\n{'configuration':32} {'ms a step':>9}  {'ratio':>5}  (smallest – largest of {arguments.turns} turns)"
