@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from emr_fl_server.evaluation.sets import HeldOutSet
-from emr_fl_shared.model.baselines import TfidfBaseline
 
 from emr_fl_client.app import progress_nowhere
 from emr_fl_deploy.simulate.grid import PRELOAD
 from emr_fl_deploy.simulate.sites import make_site
+from emr_fl_server.evaluation.sets import HeldOutSet
 from emr_fl_shared.config import Settings
 from emr_fl_shared.labels import Taxonomy
 from emr_fl_shared.metrics import score_set
+from emr_fl_shared.model.baselines import TfidfBaseline
 
 POOLED = "tfidf_balanced_pooled"
 LOCAL = "tfidf_balanced_local"
