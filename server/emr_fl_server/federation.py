@@ -161,6 +161,11 @@ class Federation:
         return self.settings.federation.min_sites
 
     @property
+    def expected_sites(self) -> int:
+        """How many sites the settings name; at least `min_sites`."""
+        return max(self.min_sites, len(self.settings.sites))
+
+    @property
     def deadline(self) -> float:
         return self.settings.federation.round_deadline
 
@@ -276,7 +281,7 @@ class Federation:
     def _write_metrics(self, state: FederationState) -> None:
         lines = []
         for entry in state.history:
-            for name, scores in {"validation": entry["validation"], **entry["sets"]}.items():
+            for name, scores in sorted({"validation": entry["validation"], **entry["sets"]}.items()):
                 line = {"round": entry["round"], "set": name, **scores}
                 lines.append(json.dumps(line, ensure_ascii=False, sort_keys=True))
         text = "\n".join(lines) + ("\n" if lines else "")

@@ -36,6 +36,7 @@ from emr_fl_shared.wire import (
 )
 
 POLL_SECONDS = 0.2
+JOIN_SECONDS = 60.0
 
 
 class Observer(Protocol):
@@ -154,7 +155,7 @@ def find_sites(grid: Grid, federation: Federation, observer: Observer) -> dict[s
 
     Raises `FederationError` if fewer than `min_sites` answer.
     """
-    nodes = {str(node.name or node.node_id): node.node_id for node in grid.get_nodes()}
+    nodes = connected(grid, federation.expected_sites, JOIN_SECONDS)
     described: dict[str, DescribeReply] = {}
     named: dict[str, int] = {}
     request = DescribeRequest(run=federation.run, label_names=federation.labels_from_data)
@@ -183,6 +184,17 @@ def find_sites(grid: Grid, federation: Federation, observer: Observer) -> dict[s
     federation.agree(described)
     observer.joined(sorted(named))
     return named
+
+
+def connected(grid: Grid, expected: int, patience: float) -> dict[str, int]:
+    """The nodes that are there, by name (by number where a grid has no names): as soon as `expected` are, at the latest
+    after `patience` seconds."""
+    until = time.monotonic() + patience
+    while True:
+        nodes = {str(node.name or node.node_id): node.node_id for node in grid.get_nodes()}
+        if len(nodes) >= expected or time.monotonic() > until:
+            return nodes
+        time.sleep(POLL_SECONDS)
 
 
 def ask(
