@@ -17,7 +17,7 @@ from flwr.serverapp import Grid
 
 from emr_fl_server.federation import Federation, FederationState
 from emr_fl_shared.app import from_records, to_records
-from emr_fl_shared.errors import EmrFlError, FederationError
+from emr_fl_shared.errors import EmrFlError, FederationError, StorageError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.wire import (
     DESCRIBE,
@@ -92,6 +92,8 @@ def run_rounds(
             try:
                 reply = answer.read(TrainReply)
                 admission.admit(answer.site, number, reply, answer.payload)
+            except StorageError:
+                raise  # our own disk, no fault of the site
             except EmrFlError as error:
                 admission.refuse(answer.site, number, error)
                 observer.refused(answer.site, error.render())
