@@ -23,7 +23,7 @@ import hostile_sites
 
 QUICK = {
     "model": {"name": "tiny"},
-    "federation": {"rounds": 1, "min_sites": 2, "round_deadline": "45s"},
+    "federation": {"rounds": 1, "min_sites": 2, "round_deadline": "300s"},
     "evaluation": {"adversarial": {"texts": 0}},
 }
 
@@ -67,6 +67,6 @@ def test_a_bad_update_is_refused_and_the_round_counts(hand_written: Path, tmp_pa
 
 def test_a_site_that_never_answers_does_not_hold_the_round(hand_written: Path, tmp_path: Path) -> None:
     settings = federation_of_four(hand_written)
-    short = settings.federation.model_copy(update={"round_deadline": 20.0})
+    short = settings.federation.model_copy(update={"round_deadline": 60.0})
     outcome, _ = run_with(settings.model_copy(update={"federation": short}), tmp_path / "run", "silent")
     assert outcome.last.history[0]["sites"] == ["east", "north", "south"]
