@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -137,7 +136,6 @@ class Federation:
     run: str = "run"
     taxonomy: Taxonomy | None = None
     evaluator: Evaluator | None = None
-    began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         for name in ("checkpoints", "audit", "updates"):

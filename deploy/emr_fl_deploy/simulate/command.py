@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,14 +131,7 @@ def _resumed(request: Request) -> tuple[Path, Settings, bool]:
             expected="settings.toml",
             do=tr("give the run folder with --out", "请用 --out 指定运行目录"),
         )
-    try:
-        settings = settings_from(tomllib.loads(path.read_text(encoding="utf-8")), where=str(path))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(
-            tr("the run's settings can't be read", "运行的设置无法读取"),
-            where=str(path),
-            got=type(error).__name__,
-        ) from None
+    settings = settings_from(read_toml(path), where=str(path))
     if (
         request.config
         or request.data
@@ -351,17 +342,3 @@ def _width(text: str) -> int:
 def _pad(text: str, width: int, *, right: bool = False) -> str:
     space = " " * max(0, width - _width(text))
     return space + text if right else text + space
-
-
-def read_results(folder: Path) -> dict[str, Any]:
-    """`results.json` of a run folder. Raises `DataError` if it is not there or broken."""
-    path = folder / "results.json"
-    try:
-        results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            tr("no results in this run folder", "运行目录中没有结果"),
-            where=str(path),
-            got=type(error).__name__,
-        ) from None
-    return results
