@@ -32,9 +32,8 @@ def slow_focal(z: float, y: float, gamma: float, alpha: float) -> float:
 
 @given(st.floats(-15, 15), st.floats(0, 1), st.floats(0, 4), st.floats(0, 1))
 def test_focal_is_the_formula(z: float, y: float, gamma: float, alpha: float) -> None:
-    got = focal_with_logits(
-        torch.tensor([z], dtype=torch.float64), torch.tensor([y]), gamma=gamma, alpha=alpha
-    )
+    logits, targets = torch.tensor([z], dtype=torch.float64), torch.tensor([y], dtype=torch.float64)
+    got = focal_with_logits(logits, targets, gamma=gamma, alpha=alpha)
     assert got.item() == pytest.approx(slow_focal(z, y, gamma, alpha), rel=1e-6, abs=1e-12)
 
 
