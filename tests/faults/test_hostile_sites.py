@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 from flwr.app import Context, RecordDict
 
-from emr_fl_deploy.simulate.console import RunConsole
 from emr_fl_deploy.simulate.grid import InProcessGrid
-from emr_fl_deploy.simulate.run import HeldOut, Machine, Simulation
 from emr_fl_deploy.simulate.sites import factories
 from emr_fl_server.app import Outcome, server_app
+from emr_fl_server.console import RunConsole
+from emr_fl_server.coordinator import make_federation
+from emr_fl_server.evaluation.held_out import HeldOutSets
 from emr_fl_shared.config import Settings, load_settings
 
 sys.path.insert(0, str(Path(__file__).parent))  # the sites' processes import it by this name
@@ -40,8 +41,7 @@ def federation_of_four(folder: Path) -> Settings:
 
 def run_with(settings: Settings, run: Path, fault: str) -> tuple[Outcome, list[dict[str, Any]]]:
     """One round in which site `west` has `fault`."""
-    simulation = Simulation(settings, run, Machine(), RunConsole())
-    federation = simulation._federation(settings, run, HeldOut(settings))
+    federation = make_federation(settings, run, HeldOutSets(settings))
     apps = factories(settings, run)
     apps["west"] = hostile_sites.tampered(apps["west"], fault)
     outcomes: list[Outcome] = []

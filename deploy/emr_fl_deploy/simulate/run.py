@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +14,25 @@ import torch
 from flwr.app import Context, RecordDict
 
 from emr_fl_deploy.simulate import baselines as beside
-from emr_fl_deploy.simulate.console import RunConsole
 from emr_fl_deploy.simulate.grid import InProcessGrid
 from emr_fl_deploy.simulate.sites import factories
 from emr_fl_server.app import Outcome, server_app
-from emr_fl_server.evaluation.evaluator import Evaluator, transfer_set
-from emr_fl_server.evaluation.sets import HeldOutSet, carve_validation
-from emr_fl_server.federation import Federation, as_json
-from emr_fl_server.report import model_card, write_report
+from emr_fl_server.console import RunConsole
+from emr_fl_server.coordinator import (
+    attack_final,
+    finish,
+    make_federation,
+    write_card,
+    write_outcome,
+    write_results,
+)
+from emr_fl_server.evaluation.held_out import HeldOutSets
+from emr_fl_server.federation import Federation
 from emr_fl_server.results import build_results
 from emr_fl_shared.config import Settings
-from emr_fl_shared.durable import write_durably
-from emr_fl_shared.errors import DataError, FederationError, SettingsError
-from emr_fl_shared.labels import Taxonomy
-from emr_fl_shared.memory import peak_rss_mb, release_free_memory
+from emr_fl_shared.errors import FederationError
+from emr_fl_shared.memory import release_free_memory
 from emr_fl_shared.messages import tr
-from emr_fl_shared.model.encoder import build_model
-from emr_fl_shared.model.precision import choose_device, choose_precision
-from emr_fl_shared.model.storage import CARD_FILE, save_model
-from emr_fl_shared.model.tensors import load_tensors
-from emr_fl_shared.preparation import Prepared, label_counts, prepare
-from emr_fl_shared.text.noise import make_noisy
 
 PLAIN = "federated_plain"
 
@@ -60,76 +57,6 @@ class Machine:
 
 
 @dataclass
-class HeldOut:
-    """The server's held-out sets for one label set, read and made once."""
-
-    settings: Settings
-    seconds: float = 0.0
-    _made: dict[str, tuple[HeldOutSet, dict[str, HeldOutSet]]] = field(default_factory=dict, repr=False)
-
-    def labels(self) -> list[str]:
-        """The label values in the server's own files (for `taxonomy = "column"`)."""
-        sets = self.settings.evaluation.sets
-        names: set[str] = set()
-        for path in (sets.standard, sets.validation):
-            if path:
-                names |= set(label_counts(Path(path), self.settings.evaluation.columns))
-        return sorted(names)
-
-    def sets(self, taxonomy: Taxonomy) -> tuple[HeldOutSet, dict[str, HeldOutSet]]:
-        """The validation set and the scored sets by name."""
-        if taxonomy.checksum not in self._made:
-            began = time.monotonic()
-            self._made[taxonomy.checksum] = self._make(taxonomy)
-            self.seconds += time.monotonic() - began
-        return self._made[taxonomy.checksum]
-
-    def _make(self, taxonomy: Taxonomy) -> tuple[HeldOutSet, dict[str, HeldOutSet]]:
-        paths, evaluation = self.settings.evaluation.sets, self.settings.evaluation
-        if not paths.standard:
-            raise SettingsError(
-                tr("there is no held-out set to score", "缺少留出的标准测试集"),
-                where="evaluation.sets.standard",
-                do=tr(
-                    'add [evaluation.sets] standard = "FILE"', '请添加 [evaluation.sets] standard = "文件"'
-                ),
-            )
-        standard = self._read("standard", paths.standard, taxonomy)
-        if standard.y.any(axis=0).sum() < 2:
-            raise DataError(
-                tr(
-                    "the standard set has one class only: nothing to tell apart",
-                    "标准集只有一个类别，无从区分",
-                ),
-                where="evaluation.sets.standard",
-                got=str(int(standard.y.any(axis=0).sum())),
-                expected=">= 2",
-            )
-        if paths.validation:
-            validation = self._read("validation", paths.validation, taxonomy)
-        else:
-            validation, standard = carve_validation(standard, seed=self.settings.seed)
-        sets = {"standard": standard}
-        if paths.noisy:
-            sets["noisy"] = self._read("noisy", paths.noisy, taxonomy)
-        else:
-            noisy = make_noisy(standard.texts, rate=evaluation.noisy.rate, seed=evaluation.noisy.seed)
-            sets["noisy"] = HeldOutSet("noisy", noisy, standard.y, standard.patients)
-        if paths.adversarial:
-            sets["adversarial"] = self._read("adversarial", paths.adversarial, taxonomy)
-        elif evaluation.adversarial.texts > 0:
-            sets["adversarial"] = transfer_set(standard, validation, evaluation.adversarial)
-        if paths.cross_site:
-            sets["cross_site"] = self._read("cross_site", paths.cross_site, taxonomy)
-        return validation, sets
-
-    def _read(self, name: str, path: str, taxonomy: Taxonomy) -> HeldOutSet:
-        key = hashlib.sha256(f"held-out|{self.settings.seed}".encode()).digest()
-        prepared: Prepared = prepare(Path(path), self.settings.evaluation.columns, taxonomy, key=key)
-        return HeldOutSet(name, prepared.texts, prepared.labels, prepared.patients)
-
-
-@dataclass
 class Simulation:
     """A simulated federation in `folder` (the run folder), with resolved `settings`."""
 
@@ -142,12 +69,20 @@ class Simulation:
     def run(self, *, with_baselines: bool) -> dict[str, Any]:
         """Run (or continue) everything and write the run folder; returns the results."""
         began = time.monotonic()
-        held_out = HeldOut(self.settings)
-        main = self._federation(self.settings, self.folder, held_out)
+        held_out = HeldOutSets(self.settings)
+        main = make_federation(self.settings, self.folder, held_out)
         with self._grid() as grid:
             outcome = self._rounds(main, grid, tr("federation", "联邦"))
-            results = self._finish(main, outcome, held_out, began)
-            self._write(main, outcome, results)
+            self._say_attack()
+            results = finish(
+                main,
+                outcome,
+                held_out,
+                began=began,
+                engine=self.machine.engine,
+                sample_data=self.sample_data,
+            )
+            write_outcome(self.folder, main, outcome, results)
             at = time.monotonic()
             if with_baselines:
                 self._plain_baseline(results, held_out, grid)
@@ -156,31 +91,9 @@ class Simulation:
             release_free_memory()
             self._tfidf_baselines(main, results, held_out)
             results["cost"]["baselines_s"] = time.monotonic() - at
-            write_durably(self.folder / "model" / CARD_FILE, [model_card(results).encode()])
-            self._write_results(results)
+            write_card(self.folder, results)
+            write_results(self.folder, results)
         return results
-
-    def _federation(self, settings: Settings, folder: Path, held_out: HeldOut) -> Federation:
-        def make_evaluator(taxonomy: Taxonomy) -> Evaluator:
-            validation, sets = held_out.sets(taxonomy)
-            encoder = build_model(
-                settings.model.name,
-                taxonomy.names,
-                max_length=settings.model.max_length,
-                seed=settings.seed,
-            )
-            device = choose_device(settings.training.device)
-            encoder.model.to(device)
-            return Evaluator(
-                encoder,
-                validation,
-                sets,
-                threshold=settings.evaluation.threshold,
-                batch_size=settings.evaluation.batch_size,
-                precision=choose_precision("auto", device, encoder.parameters),
-            )
-
-        return Federation(settings, folder, make_evaluator, held_out.labels, run=folder.name)
 
     @contextmanager
     def _grid(self) -> Iterator[InProcessGrid | None]:
@@ -211,34 +124,9 @@ class Simulation:
             raise FederationError(tr("the federation ended without a result", "联邦未得到结果即结束"))
         return outcomes[0]
 
-    def _finish(
-        self,
-        federation: Federation,
-        outcome: Outcome,
-        held_out: HeldOut,
-        began: float,
-    ) -> dict[str, Any]:
-        assert federation.evaluator is not None
-        at = time.monotonic()
-        adversarial = self._attack(federation, outcome)
-        attack_seconds = time.monotonic() - at
-        results = build_results(
-            federation,
-            outcome,
-            adversarial,
-            cost={"wall_s": 0.0, "server_peak_rss_mb": peak_rss_mb()},
-            engine=self.machine.engine,
-            sample_data=self.sample_data,
-        )
-        cost = results["cost"]
-        cost["evaluate_s"] += held_out.seconds + attack_seconds
-        cost["wall_s"] = time.monotonic() - began
-        cost["sites_peak_rss_mb"] = max(
-            (site["peak_rss_mb"] for site in results["sites"].values()), default=0.0
-        )
-        return results
-
-    def _plain_baseline(self, results: dict[str, Any], held_out: HeldOut, grid: InProcessGrid | None) -> None:
+    def _plain_baseline(
+        self, results: dict[str, Any], held_out: HeldOutSets, grid: InProcessGrid | None
+    ) -> None:
         """The same federation without augmentation and adversarial training."""
         settings = self.settings.plain()
         if settings == self.settings:
@@ -247,12 +135,13 @@ class Simulation:
             "baseline: the same federation without augmentation and adversarial training …",
             "基线：不做数据增强与对抗训练的同一联邦 …",
         )
-        plain = self._federation(settings, self.folder / "baselines" / PLAIN, held_out)
+        plain = make_federation(settings, self.folder / "baselines" / PLAIN, held_out)
         outcome = self._rounds(plain, grid, tr("plain federation", "普通联邦"))
+        self._say_attack()
         scores = build_results(
             plain,
             outcome,
-            self._attack(plain, outcome),
+            attack_final(plain, outcome),
             cost={},
             engine=self.machine.engine,
             sample_data=self.sample_data,
@@ -262,7 +151,7 @@ class Simulation:
             **{key: scores[key] for key in ("history", "cost", "best_round")},
         }
 
-    def _tfidf_baselines(self, main: Federation, results: dict[str, Any], held_out: HeldOut) -> None:
+    def _tfidf_baselines(self, main: Federation, results: dict[str, Any], held_out: HeldOutSets) -> None:
         """TF-IDF with balanced logistic regression, pooled and per site."""
         assert main.taxonomy is not None
         validation, sets = held_out.sets(main.taxonomy)
@@ -280,26 +169,6 @@ class Simulation:
         for name, scores in local.items():
             results["sites"].setdefault(name, {})["tfidf_local"] = scores
 
-    def _attack(self, federation: Federation, outcome: Outcome) -> dict[str, Any] | None:
-        """Scores of the best round's model under attack; `None` where that is switched off."""
-        assert federation.evaluator is not None
-        settings = self.settings.evaluation.adversarial
-        if settings.texts == 0:
-            return None
-        self.console.say("attacking the final model …", "正在攻击最终模型 …")
-        return federation.evaluator.attack_final(outcome.best.tensors, outcome.best.decision, settings)
-
-    def _write(self, federation: Federation, outcome: Outcome, results: Mapping[str, Any]) -> None:
-        """The model folder, then `results.json`, then the page."""
-        assert federation.evaluator is not None and federation.taxonomy is not None
-        encoder = federation.evaluator.encoder
-        load_tensors(encoder.model, outcome.best.tensors)
-        save_model(
-            self.folder / "model", encoder, federation.taxonomy, outcome.best.decision, model_card(results)
-        )
-        self._write_results(results)
-
-    def _write_results(self, results: Mapping[str, Any]) -> None:
-        """`results.json` and the page made from it."""
-        write_durably(self.folder / "results.json", [as_json(results).encode()])
-        write_report(self.folder)
+    def _say_attack(self) -> None:
+        if self.settings.evaluation.adversarial.texts > 0:
+            self.console.say("attacking the final model …", "正在攻击最终模型 …")
