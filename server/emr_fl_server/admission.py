@@ -86,6 +86,10 @@ class Admission:
         self.refused[site] = error.render()
         self._audit.write("refused", site=site, round=round, reason=error.render())
 
+    def late(self, site: str, round: int) -> None:
+        """Record that a site did not answer before the round closed."""
+        self._audit.write("late", site=site, round=round)
+
     def missing(self, sites: Iterable[str]) -> list[str]:
         """Sites that have not answered."""
         return sorted(set(sites) - set(self.accepted) - set(self.refused))

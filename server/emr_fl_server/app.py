@@ -9,7 +9,8 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from emr_fl_server.federation import Federation, FederationState
-from emr_fl_server.rounds import Observer, evaluate_at_sites, find_sites, run_rounds
+from emr_fl_server.roster import Roster
+from emr_fl_server.rounds import Observer, evaluate_at_sites, run_rounds
 from emr_fl_shared.wire import SiteScores
 
 
@@ -28,9 +29,17 @@ def server_app(federation: Federation, observer: Observer, done: Callable[[Outco
 
     @app.main()
     def main(grid: Grid, _: Context) -> None:
-        nodes = find_sites(grid, federation, observer)
-        last = run_rounds(grid, federation, nodes, observer)
-        best = federation.best(last)
-        done(Outcome(last, best, evaluate_at_sites(grid, federation, nodes, best)))
+        done(run_federation(grid, federation, observer))
 
     return app
+
+
+def run_federation(grid: Grid, federation: Federation, observer: Observer) -> Outcome:
+    """Gather the sites, run the rounds that are left, let the sites score the best model."""
+    roster = Roster(grid, federation, observer)
+    roster.gather()
+    last = run_rounds(roster, federation, observer)
+    best = federation.best(last)
+    if federation.stop_requested():
+        return Outcome(last, best)
+    return Outcome(last, best, evaluate_at_sites(grid, federation, roster.present(), best))

@@ -87,6 +87,12 @@ class RoundObserver:
         self._began = time.monotonic()
         self._durations: list[float] = []
 
+    def missing(self, present: list[str], absent: list[str]) -> None:
+        self._console.say(
+            f"{self._title}: {len(present)} joined ({', '.join(present) or '–'}); missing: {', '.join(absent) or '–'}",
+            f"{self._title}：已加入 {len(present)} 家（{'、'.join(present) or '–'}）；尚缺：{'、'.join(absent) or '–'}",
+        )
+
     def joined(self, sites: list[str]) -> None:
         self._console.say(
             f"{self._title}: {len(sites)} sites: {', '.join(sites)}",
@@ -110,6 +116,12 @@ class RoundObserver:
 
     def late(self, site: str) -> None:
         self._console.warn(f"{site}: no answer within the round's deadline", f"{site}：未在本轮期限内应答")
+
+    def round_failed(self, number: int, reason: str, pause: float) -> None:
+        self._console.warn(
+            f"round {number} does not count and is asked for again in {duration(pause)}: {reason}",
+            f"第 {number} 轮无效，{duration(pause)}后重新进行：{reason}",
+        )
 
     def aggregating(self, number: int) -> None:
         self._console.clear_sites()

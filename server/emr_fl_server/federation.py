@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emr_fl_server.admission import Admission, Audit
+from emr_fl_server.asking import AlwaysThere, Presence
 from emr_fl_server.checkpoints import latest_checkpoint, load_best, save_checkpoint
 from emr_fl_server.evaluation.evaluator import Evaluator, RoundScores
 from emr_fl_shared.config import Settings
@@ -136,6 +138,12 @@ class Federation:
     run: str = "run"
     taxonomy: Taxonomy | None = None
     evaluator: Evaluator | None = None
+    site_names: tuple[str, ...] = ()
+    """Who may take part, where that is known before they are there."""
+    waits: bool = False
+    """Whether sites may come late and come back: then the federation waits for them instead of ending."""
+    presence: Presence = field(default_factory=AlwaysThere)
+    stop_requested: Callable[[], bool] = lambda: False
 
     def __post_init__(self) -> None:
         for name in ("checkpoints", "audit", "updates"):
@@ -160,12 +168,22 @@ class Federation:
 
     @property
     def expected_sites(self) -> int:
-        """How many sites the settings name; at least `min_sites`."""
-        return max(self.min_sites, len(self.settings.sites))
+        """How many sites are known by name; at least `min_sites`."""
+        return max(self.min_sites, len(self.site_names or self.settings.sites))
 
     @property
     def deadline(self) -> float:
         return self.settings.federation.round_deadline
+
+    def enough(self, updates: int) -> bool:
+        """Whether a round with this many updates counts."""
+        return updates >= self.min_sites
+
+    def pause(self, seconds: float) -> None:
+        """Sleep, but not past a request to stop."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not self.stop_requested():
+            time.sleep(min(0.5, max(0.0, until - time.monotonic())))
 
     @property
     def max_norm_ratio(self) -> float:

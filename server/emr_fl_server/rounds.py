@@ -8,40 +8,23 @@ order, so that neither memory nor the result depends on how many sites there are
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Protocol
 
-from flwr.app import Message
 from flwr.serverapp import Grid
 
+from emr_fl_server.asking import Asking, Presence, ask
 from emr_fl_server.federation import Federation, FederationState
-from emr_fl_shared.app import from_records, to_records
+from emr_fl_server.roster import Roster
 from emr_fl_shared.errors import EmrFlError, FederationError, StorageError
 from emr_fl_shared.messages import tr
-from emr_fl_shared.wire import (
-    DESCRIBE,
-    EVALUATE,
-    TRAIN,
-    Body,
-    BodyT,
-    DescribeReply,
-    DescribeRequest,
-    EvaluateReply,
-    Failure,
-    SiteScores,
-    TrainReply,
-    pack,
-    unpack_reply,
-)
-
-POLL_SECONDS = 0.2
-JOIN_SECONDS = 60.0
+from emr_fl_shared.wire import EVALUATE, TRAIN, EvaluateReply, SiteScores, TrainReply
 
 
 class Observer(Protocol):
-    """Who watches a federation: the terminal, the log."""
+    """Who watches a federation: the terminal, the log, `status`."""
 
+    def missing(self, present: list[str], absent: list[str]) -> None: ...
     def joined(self, sites: list[str]) -> None: ...
     def round_started(self, number: int, rounds: int, sites: list[str]) -> None: ...
     def replied(self, site: str, reply: TrainReply) -> None: ...
@@ -49,90 +32,102 @@ class Observer(Protocol):
     def late(self, site: str) -> None: ...
     def aggregating(self, number: int) -> None: ...
     def round_ended(self, entry: dict[str, object]) -> None: ...
+    def round_failed(self, number: int, reason: str, pause: float) -> None: ...
 
 
-@dataclass(frozen=True)
-class Answer:
-    """A site's reply, still unread, or the reason why there is none."""
+def run_rounds(roster: Roster, federation: Federation, observer: Observer) -> FederationState:
+    """Run all rounds that are left, each with the sites that are there then, until they are done or a stop was asked for.
 
-    site: str
-    body: str = ""
-    payload: bytes | None = None
-    failure: str = ""
-
-    def read(self, kind: type[BodyT]) -> BodyT:
-        """The reply's body. Raises `FederationError` with the site's or our own reason if there is none."""
-        if self.failure:
-            raise FederationError(self.failure)
-        body = unpack_reply(self.body, kind)
-        if isinstance(body, Failure):
-            raise FederationError(body.reason)
-        return body
-
-
-def run_rounds(
-    grid: Grid, federation: Federation, nodes: Mapping[str, int], observer: Observer
-) -> FederationState:
-    """Run all rounds that are left with the sites in `nodes` (name → node id).
-
-    Raises `FederationError` when too few updates count.
+    A round with too few updates changes nothing; where sites can come back (`federation.waits`) it is asked for again after a
+    growing pause, otherwise `FederationError` is raised.
     """
     state = federation.start()
-    while not state.finished(federation.rounds, federation.patience):
-        number = state.round + 1
-        observer.round_started(number, federation.rounds, sorted(nodes))
-        # 1 · the global model to every site
-        request = federation.train_request(number, state)
-        model = federation.model_payload(state)
-        answers = ask(grid, nodes, TRAIN, request, model, federation.deadline)
-        # 2 · each reply as it comes: checked alone, spooled, dropped from memory
-        began = time.monotonic()
-        admission = federation.admission(number, state)
-        for answer in answers:
-            try:
-                reply = answer.read(TrainReply)
-                admission.admit(answer.site, number, reply, answer.payload)
-            except StorageError:
-                raise  # our own disk, no fault of the site
-            except EmrFlError as error:
-                admission.refuse(answer.site, number, error)
-                observer.refused(answer.site, error.render())
-            else:
-                observer.replied(answer.site, reply)
-        for site in admission.missing(nodes):
-            observer.late(site)
-        train_wall = time.monotonic() - began
-        # 3 · checked against each other, averaged in site-name order
-        observer.aggregating(number)
-        began = time.monotonic()
-        for site, reason in admission.compare(number, federation.max_norm_ratio).items():
-            observer.refused(site, reason)
-        if len(admission.accepted) < federation.min_sites:
-            raise FederationError(
-                tr("too few updates for this round to count", "本轮有效更新过少"),
-                where=f"round {number}",
-                got=str(len(admission.accepted)),
-                expected=f">= {federation.min_sites} (federation.min_sites)",
-                do=tr(
-                    "see audit/ in the run folder; continue with --resume",
-                    "参见运行目录的 audit/；可用 --resume 继续",
-                ),
-            )
-        tensors = admission.fold(state.tensors, federation.label_rows())
-        aggregate = time.monotonic() - began
-        # 4 · the new global model on the held-out sets, 5 · the checkpoint: from here on the round is done
-        began = time.monotonic()
-        scores = federation.evaluate(tensors, admission.accepted)
-        timing = {
-            "train_wall_s": train_wall,
-            "aggregate_s": aggregate,
-            "evaluate_s": time.monotonic() - began,
-            "bytes_down": len(model) * len(nodes),
-        }
-        state = state.after(number, tensors, scores, admission, timing)
-        federation.save(state)
-        admission.discard()
-        observer.round_ended(state.history[-1])
+    failures = 0
+    while not state.finished(federation.rounds, federation.patience) and not federation.stop_requested():
+        try:
+            state = run_round(roster, federation, observer, state)
+            failures = 0
+        except TooFewUpdates as error:
+            if not federation.waits:
+                raise
+            failures += 1
+            pause = min(300.0, 5.0 * 2.0 ** min(failures - 1, 10))
+            observer.round_failed(state.round + 1, error.render(), pause)
+            federation.pause(pause)
+    return state
+
+
+class TooFewUpdates(FederationError):
+    """A round closed with fewer valid updates than `federation.min_sites`; the global model is as it was."""
+
+
+def run_round(
+    roster: Roster, federation: Federation, observer: Observer, state: FederationState
+) -> FederationState:
+    """One round; returns the state after it, which is on disk by then. Raises `TooFewUpdates`."""
+    number = state.round + 1
+    nodes = roster.present()
+    observer.round_started(number, federation.rounds, sorted(nodes))
+    # 1 · the global model to every site
+    model_bytes = 0
+
+    def model() -> bytes:
+        nonlocal model_bytes
+        payload = federation.model_payload(state)
+        model_bytes = len(payload)
+        return payload
+
+    asking = Asking(TRAIN, federation.train_request(number, state), model, federation.deadline)
+    answers = ask(roster.grid, nodes, asking, federation.presence, federation.enough)
+    # 2 · each reply as it comes: checked alone, spooled, dropped from memory
+    began = time.monotonic()
+    admission = federation.admission(number, state)
+    for answer in answers:
+        try:
+            reply = answer.read(TrainReply)
+            admission.admit(answer.site, number, reply, answer.payload)
+        except StorageError:
+            raise  # our own disk, no fault of the site
+        except EmrFlError as error:
+            admission.refuse(answer.site, number, error)
+            observer.refused(answer.site, error.render())
+        else:
+            observer.replied(answer.site, reply)
+    for site in admission.missing(nodes):
+        admission.late(site, number)
+        observer.late(site)
+    train_wall = time.monotonic() - began
+    # 3 · checked against each other, averaged in site-name order
+    observer.aggregating(number)
+    began = time.monotonic()
+    for site, reason in admission.compare(number, federation.max_norm_ratio).items():
+        observer.refused(site, reason)
+    if len(admission.accepted) < federation.min_sites:
+        raise TooFewUpdates(
+            tr("too few updates for this round to count", "本轮有效更新过少"),
+            where=f"round {number}",
+            got=str(len(admission.accepted)),
+            expected=f">= {federation.min_sites} (federation.min_sites)",
+            do=tr(
+                "see audit/ in the run folder; continue with --resume",
+                "参见运行目录的 audit/；可用 --resume 继续",
+            ),
+        )
+    tensors = admission.fold(state.tensors, federation.label_rows())
+    aggregate = time.monotonic() - began
+    # 4 · the new global model on the held-out sets, 5 · the checkpoint: from here on the round is done
+    began = time.monotonic()
+    scores = federation.evaluate(tensors, admission.accepted)
+    timing = {
+        "train_wall_s": train_wall,
+        "aggregate_s": aggregate,
+        "evaluate_s": time.monotonic() - began,
+        "bytes_down": model_bytes * len(nodes),
+    }
+    state = state.after(number, tensors, scores, admission, timing)
+    federation.save(state)
+    admission.discard()
+    observer.round_ended(state.history[-1])
     return state
 
 
@@ -141,8 +136,9 @@ def evaluate_at_sites(
 ) -> dict[str, SiteScores]:
     """The final model scored by each site on its own validation records, where the site's policy lets that out."""
     request = federation.evaluate_request(state)
+    asking = Asking(EVALUATE, request, lambda: federation.model_payload(state), federation.deadline)
     scores: dict[str, SiteScores] = {}
-    for answer in ask(grid, nodes, EVALUATE, request, federation.model_payload(state), federation.deadline):
+    for answer in ask(grid, nodes, asking, federation.presence, lambda _: True):
         try:
             reply = answer.read(EvaluateReply)
         except FederationError:
@@ -152,90 +148,4 @@ def evaluate_at_sites(
     return scores
 
 
-def find_sites(grid: Grid, federation: Federation, observer: Observer) -> dict[str, int]:
-    """Who is here, by name; agrees the label set where it comes from the data.
-
-    Raises `FederationError` if fewer than `min_sites` answer.
-    """
-    nodes = connected(grid, federation.expected_sites, JOIN_SECONDS)
-    described: dict[str, DescribeReply] = {}
-    named: dict[str, int] = {}
-    request = DescribeRequest(run=federation.run, label_names=federation.labels_from_data)
-    for answer in ask(grid, nodes, DESCRIBE, request, None, federation.deadline):
-        try:
-            reply = answer.read(DescribeReply)
-        except FederationError as error:
-            observer.refused(answer.site, error.render())
-            continue
-        if reply.site != answer.site and not answer.site.isdecimal():
-            raise FederationError(
-                tr("a node answers in another's name", "节点冒用其他机构名"), got=reply.site
-            )
-        if reply.site in described:
-            raise FederationError(
-                tr("two nodes use one site's name", "两个节点使用同一机构名"), got=reply.site
-            )
-        described[reply.site] = reply
-        named[reply.site] = nodes[answer.site]
-    if len(named) < federation.min_sites:
-        raise FederationError(
-            tr("too few sites to start", "可用的机构过少，无法开始"),
-            got=str(len(named)),
-            expected=f">= {federation.min_sites} (federation.min_sites)",
-        )
-    federation.agree(described)
-    observer.joined(sorted(named))
-    return named
-
-
-def connected(grid: Grid, expected: int, patience: float) -> dict[str, int]:
-    """The nodes that are there, by name (by number where a grid has no names): as soon as `expected` are, at the latest
-    after `patience` seconds."""
-    until = time.monotonic() + patience
-    while True:
-        nodes = {str(node.name or node.node_id): node.node_id for node in grid.get_nodes()}
-        if len(nodes) >= expected or time.monotonic() > until:
-            return nodes
-        time.sleep(POLL_SECONDS)
-
-
-def ask(
-    grid: Grid,
-    nodes: Mapping[str, int],
-    message_type: str,
-    request: Body,
-    payload: bytes | None,
-    deadline: float,
-) -> Iterator[Answer]:
-    """Send `request` to all nodes, yield the replies one at a time as they come, until `deadline` seconds are over."""
-    content = to_records(pack(request), payload)
-    names = {node: name for name, node in nodes.items()}
-    messages = [
-        Message(content, node, message_type, group_id="", ttl=deadline + 60.0) for node in nodes.values()
-    ]
-    waiting = {identifier for identifier in grid.push_messages(messages) if identifier}
-    del content, messages
-    until = time.monotonic() + deadline
-    pause: Callable[[float], None] = getattr(grid, "wait", time.sleep)
-    while waiting and time.monotonic() < until:
-        arrived = False
-        for identifier in sorted(waiting):
-            for message in grid.pull_messages([identifier]):
-                waiting.discard(identifier)
-                arrived = True
-                yield _answer(message, names.get(message.metadata.src_node_id, "?"))
-        if not arrived:
-            pause(POLL_SECONDS)
-
-
-def _answer(message: Message, site: str) -> Answer:
-    if message.has_error():
-        # Flower's own reason may hold a traceback of the other side: only its code is kept.
-        return Answer(
-            site, failure=tr("no answer: Flower error ", "没有应答：Flower 错误 ") + str(message.error.code)
-        )
-    try:
-        body, payload = from_records(message.content)
-    except FederationError as error:
-        return Answer(site, failure=error.render())
-    return Answer(site, body, payload)
+__all__ = ["Observer", "Presence", "TooFewUpdates", "evaluate_at_sites", "run_round", "run_rounds"]

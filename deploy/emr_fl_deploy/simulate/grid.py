@@ -64,6 +64,9 @@ class InProcessGrid(Grid):
     `on_progress(site, event)` is called from a thread for what a site's ClientApp reports while it works.
     """
 
+    resends = False
+    """A site whose process ended loses the round, and is started anew for the next one."""
+
     def __init__(
         self,
         factories: Mapping[str, AppFactory],

@@ -1,0 +1,192 @@
+"""Ask all sites one thing and hand on their replies as they come; what a fault swallowed is asked for again.
+
+One deadline for the question, and patience by signs of life instead of more time-outs:
+
+* A site whose node started anew since it was asked has lost the question (Flower keeps it in the node's memory): it is
+  asked again. A site keeps its finished update on disk, so that asking again repeats the transfer, not the training.
+* A site that Flower reports as gone is asked again when it is back.
+* Once what is there is enough, sites that are gone are waited for `ABSENCE_SECONDS` more; sites that show signs of
+  life, until the deadline.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from emr_fl_shared.app import from_records, to_records
+from emr_fl_shared.errors import FederationError
+from emr_fl_shared.messages import tr
+from emr_fl_shared.wire import Body, BodyT, Failure, pack, unpack_reply
+
+POLL_SECONDS = 0.2
+LOOK_SECONDS = 2.0
+ABSENCE_SECONDS = 90.0
+"""Flower takes up to 60 s to notice that a node is gone, and a node that was killed may come back only after that."""
+MOST_TRIES = 5
+"""A site that dies over the question every time is not asked for ever."""
+
+
+class Presence(Protocol):
+    """What is known of the sites' connections beside Flower."""
+
+    def incarnation(self, site: str) -> str:
+        """Changes whenever the site's node was started anew."""
+        ...
+
+
+class AlwaysThere:
+    """Presence of sites whose processes can't be replaced (the in-process grid)."""
+
+    def incarnation(self, site: str) -> str:
+        return ""
+
+
+@dataclass(frozen=True)
+class Asking:
+    """A question: `payload` is made when it is needed, as keeping it would cost the server a model's memory."""
+
+    message_type: str
+    request: Body
+    payload: Callable[[], bytes] | None
+    deadline: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A site's reply, still unread, or the reason why there is none."""
+
+    site: str
+    body: str = ""
+    payload: bytes | None = field(default=None, repr=False)
+    failure: str = ""
+
+    def read(self, kind: type[BodyT]) -> BodyT:
+        """The reply's body. Raises `FederationError` with the site's or our own reason if there is none."""
+        if self.failure:
+            raise FederationError(self.failure)
+        body = unpack_reply(self.body, kind)
+        if isinstance(body, Failure):
+            raise FederationError(body.reason)
+        return body
+
+
+@dataclass
+class _Pending:
+    """A site that has not answered: the message it was sent, in which incarnation, and since when it is gone."""
+
+    node: int
+    message: str | None = None
+    incarnation: str = ""
+    tries: int = 0
+    gone_since: float | None = None
+    failure: str = ""
+
+
+def ask(
+    grid: Grid,
+    nodes: Mapping[str, int],
+    asking: Asking,
+    presence: Presence,
+    enough: Callable[[int], bool],
+) -> Iterator[Answer]:
+    """Send the question to all `nodes` (name → node id) and yield each site's answer once, in order of arrival.
+
+    `enough(n)` says whether n answers are enough to stop waiting for sites that are gone. Sites that never answered are
+    not yielded, unless Flower gave a reason.
+    """
+    pending = {site: _Pending(node) for site, node in nodes.items()}
+    until = time.monotonic() + asking.deadline
+    _send(grid, asking, pending, presence)
+    resends = getattr(grid, "resends", True)
+    pause: Callable[[float], None] = getattr(grid, "wait", time.sleep)
+    answered = 0
+    looked = time.monotonic()
+    while pending and time.monotonic() < until:
+        arrived = False
+        for site in sorted(pending):
+            wanted = pending[site]
+            if wanted.message is None:
+                continue
+            for message in grid.pull_messages([wanted.message]):
+                arrived = True
+                answer = _answer(message, site)
+                if message.has_error() and resends and wanted.tries < MOST_TRIES:
+                    wanted.message, wanted.failure = None, answer.failure
+                    wanted.gone_since = wanted.gone_since or time.monotonic()
+                    continue
+                del pending[site]
+                answered += not message.has_error()
+                yield answer
+                del answer
+            del wanted
+        if resends and pending and time.monotonic() - looked > LOOK_SECONDS:
+            looked = time.monotonic()
+            _look(grid, pending, presence)
+            again = {
+                site: wanted for site, wanted in pending.items() if wanted.message is None and _back(wanted)
+            }
+            if again:
+                _send(grid, asking, again, presence)
+            if enough(answered) and all(_given_up(wanted) for wanted in pending.values()):
+                break
+        if not arrived:
+            pause(POLL_SECONDS)
+    for site in sorted(pending):
+        if pending[site].failure:
+            yield Answer(site, failure=pending[site].failure)
+
+
+def _send(grid: Grid, asking: Asking, pending: Mapping[str, _Pending], presence: Presence) -> None:
+    """Push the question to all of `pending`; the payload is in memory only while it is pushed."""
+    payload = asking.payload() if asking.payload is not None else None
+    content = to_records(pack(asking.request), payload)
+    sites = sorted(pending)
+    messages = [
+        Message(content, pending[site].node, asking.message_type, group_id="", ttl=asking.deadline + 3600.0)
+        for site in sites
+    ]
+    for site in sites:
+        pending[site].incarnation = presence.incarnation(site)
+        pending[site].tries += 1
+    for site, identifier in zip(sites, grid.push_messages(messages), strict=False):
+        pending[site].message = identifier or None
+
+
+def _look(grid: Grid, pending: Mapping[str, _Pending], presence: Presence) -> None:
+    """Notice who is gone, who is back, and whose node was started anew."""
+    status = {node.node_id: node.status for node in grid.get_nodes()}
+    now = time.monotonic()
+    for site, wanted in pending.items():
+        if status.get(wanted.node) == "online":
+            wanted.gone_since = None
+            if presence.incarnation(site) != wanted.incarnation:
+                wanted.message = None
+        elif wanted.gone_since is None:
+            wanted.gone_since = now
+
+
+def _back(wanted: _Pending) -> bool:
+    return wanted.gone_since is None and wanted.tries < MOST_TRIES
+
+
+def _given_up(wanted: _Pending) -> bool:
+    return wanted.gone_since is not None and time.monotonic() - wanted.gone_since > ABSENCE_SECONDS
+
+
+def _answer(message: Message, site: str) -> Answer:
+    if message.has_error():
+        # Flower's own reason may hold a traceback of the other side: only its code is kept.
+        return Answer(
+            site, failure=tr("no answer: Flower error ", "没有应答：Flower 错误 ") + str(message.error.code)
+        )
+    try:
+        body, payload = from_records(message.content)
+    except FederationError as error:
+        return Answer(site, failure=error.render())
+    return Answer(site, body, payload)
