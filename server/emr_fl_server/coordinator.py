@@ -100,3 +100,11 @@ def write_results(folder: Path, results: Mapping[str, Any]) -> None:
 def write_card(folder: Path, results: Mapping[str, Any]) -> None:
     """The model's card again, once more figures stand beside the model."""
     write_durably(folder / "model" / CARD_FILE, [model_card(results).encode()])
+
+
+def is_sample(settings: Settings) -> bool:
+    """Whether every file lies in a folder that `emr-fl data synth` made (it leaves `truth/identifiers.jsonl` there)."""
+    paths = [site.source for site in settings.sites.values() if site.source]
+    paths += [path for _, path in settings.evaluation.sets if path]
+    roots = {Path(path).parent.parent for path in paths}
+    return bool(roots) and all((root / "truth" / "identifiers.jsonl").is_file() for root in roots)

@@ -9,7 +9,7 @@ from flwr.serverapp import Grid
 
 from emr_fl_server.asking import Answer, Asking, ask
 from emr_fl_server.federation import Federation
-from emr_fl_shared.errors import FederationError
+from emr_fl_shared.errors import FederationError, Interrupted
 from emr_fl_shared.messages import tr
 from emr_fl_shared.wire import DESCRIBE, DescribeReply, DescribeRequest
 
@@ -57,7 +57,7 @@ class Roster:
             elif not federation.waits and now - began > JOIN_SECONDS:
                 break
             if federation.stop_requested():
-                break
+                raise Interrupted(tr("stopped before the first round", "在第一轮之前停止"))
             if sorted(described) != told and federation.site_names:
                 told = sorted(described)
                 self._observer.missing(told, sorted(set(federation.site_names) - set(described)))

@@ -119,7 +119,7 @@ def _prepare_folder(request: Request) -> tuple[Path, Settings, bool]:
     _check_count(settings)
     _check_sources(settings)
     write_settings(settings, folder / "settings.toml")
-    return folder, settings, _is_sample(settings)
+    return folder, settings, _made_by_us(settings)
 
 
 def _resumed(request: Request) -> tuple[Path, Settings, bool]:
@@ -153,7 +153,7 @@ def _resumed(request: Request) -> tuple[Path, Settings, bool]:
                 do=tr("leave the settings out, or start a new run", "请去掉这些设置，或开始新的运行"),
             )
     _check_sources(settings)
-    return folder, settings, _is_sample(settings)
+    return folder, settings, _made_by_us(settings)
 
 
 def _settings_tree(request: Request) -> tuple[dict[str, Any], Path | None]:
@@ -203,10 +203,10 @@ def _sample(request: Request, folder: Path, settings: Settings) -> Path:
     return folder / "data"
 
 
-def _is_sample(settings: Settings) -> bool:
-    """Whether every source lies in a folder that `emr-fl data synth` made (it leaves `truth/README` there)."""
-    roots = {Path(site.source).parent.parent for site in settings.sites.values()}
-    return bool(roots) and all((root / "truth" / "identifiers.jsonl").is_file() for root in roots)
+def _made_by_us(settings: Settings) -> bool:
+    from emr_fl_server.coordinator import is_sample
+
+    return is_sample(settings)
 
 
 def _check_count(settings: Settings) -> None:

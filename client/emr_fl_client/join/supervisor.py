@@ -1,0 +1,308 @@
+"""`emr-fl client join`: greet the server, keep Flower's SuperNode and the worker alive, say what is going on, stay.
+
+Network loss, a restarted server and a sleeping laptop are waited out with a growing pause, for as long as it takes. It ends
+only when the server refuses this site for a reason that waiting does not mend, when the worker finds the site's own
+set-up broken, or when it is told to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import queue
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from emr_fl_client.join.greeting import Greeter, Unreachable
+from emr_fl_client.join.place import Place
+from emr_fl_shared.errors import EmrFlError, Interrupted, UsageError
+from emr_fl_shared.hello import HelloReply
+from emr_fl_shared.loopback import HOST, make_loopback
+from emr_fl_shared.messages import language, tr
+from emr_fl_shared.processes import free_port, start_child, stop_child
+
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 300.0
+GREET_SECONDS = 15.0
+"""How often the server is greeted while all is well: finds out that it is gone, finished, or will not have us any more."""
+REJOIN_PAUSE = 5.0
+NODE_PROGRAM = "from flwr.supernode.cli.flower_supernode import flower_supernode; flower_supernode()"
+WORKER_CRASHES = 5
+
+
+@dataclass
+class Join:
+    """One stay in a federation."""
+
+    place: Place
+    leave_when_finished: bool = False
+    _node: subprocess.Popen[bytes] | None = None
+    _worker: subprocess.Popen[bytes] | None = None
+    _events: queue.Queue[dict[str, Any]] = field(default_factory=queue.Queue)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _said: str = ""
+    _round: tuple[int, int] = (0, 0)
+
+    def run(self) -> int:
+        """Join and stay; returns the exit code. Raises `EmrFlError` with the reason when it can't."""
+        with self._locked(), self._signals():
+            self._folder = self.place.state / "supernode"
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.mkdir(mode=0o700, parents=True)
+            self._loopback = make_loopback(self._folder)
+            self._port = free_port()
+            self._greeter = Greeter(self.place.kit)
+            if warning := self.place.kit.warning():
+                self._say(f"{tr('warning', '警告')}: {warning}")
+            try:
+                return self._stay()
+            finally:
+                stop_child(self._node)
+                stop_child(self._worker)
+                self._greeter.close()
+                shutil.rmtree(self._folder, ignore_errors=True)
+
+    # --- the life of a member --------------------------------------------------------------------------------------------
+
+    def _stay(self) -> int:
+        pause = FIRST_PAUSE
+        while not self._stop.is_set():
+            incarnation = secrets.token_hex(8)
+            try:
+                reply = self._greeter.hello(incarnation)
+            except Unreachable as error:
+                self._say_once(
+                    tr("waiting for the server: ", "等待服务器：")
+                    + error.render().splitlines()[0]
+                    + tr("; trying again", "；正在重试")
+                )
+                self._stop.wait(pause)
+                pause = min(LONGEST_PAUSE, pause * 1.6)
+                continue
+            if self._finished(reply):
+                return 0
+            pause = FIRST_PAUSE
+            self._say(
+                tr(
+                    f"connected to {self._greeter.address} as {self.place.name}; {_phase(reply)}",
+                    f"已作为 {self.place.name} 连接到 {self._greeter.address}；{_phase(reply)}",
+                )
+            )
+            self._start_node()
+            if self._watch():
+                return 0
+            stop_child(self._node)
+            self._stop.wait(REJOIN_PAUSE)
+        raise Interrupted(tr("left the federation as asked", "已按要求离开联邦"), where=self.place.name)
+
+    def _watch(self) -> bool:
+        """Until the node ends or the server no longer knows us; True when the federation is finished and we leave.
+
+        Raises `PolicyError` when the server refuses us now.
+        """
+        assert self._node is not None
+        self._ensure_worker()
+        greeted = time.monotonic()
+        crashes = 0
+        while not self._stop.is_set():
+            self._drain()
+            if self._node.poll() is not None:
+                self._say(tr("the connection ended; joining again", "连接已结束；正在重新加入"))
+                return False
+            assert self._worker is not None
+            if self._worker.poll() is not None:
+                crashes += 1
+                self._worker_ended(crashes)
+            if time.monotonic() - greeted > GREET_SECONDS:
+                greeted = time.monotonic()
+                try:
+                    reply = self._greeter.hello()
+                except Unreachable:
+                    # Flower's node goes on trying by itself; it holds what is to be sent
+                    self._say_once(
+                        tr("the server can't be reached; staying", "暂时无法连接服务器；保持等待")
+                    )
+                    continue
+                if self._finished(reply):
+                    return True
+            self._stop.wait(0.3)
+        return False
+
+    def _finished(self, reply: HelloReply) -> bool:
+        if reply.phase not in ("finished", "stopped") or not self.leave_when_finished:
+            return False
+        self._say(
+            tr("the federation is finished", "联邦已结束")
+            if reply.phase == "finished"
+            else tr("the coordinator stopped the federation", "协调方已停止联邦")
+        )
+        return True
+
+    # --- the two children ---------------------------------------------------------------------------------------------------
+
+    def _start_node(self) -> None:
+        files = self._loopback
+        self._node = start_child(
+            [
+                "-c",
+                NODE_PROGRAM,
+                "--root-certificates",
+                str(self.place.kit.ca_path),
+                "--superlink",
+                self._greeter.address,
+                "--auth-supernode-private-key",
+                str(self.place.kit.node_key_path),
+                "--isolation",
+                "process",
+                "--host",
+                HOST,
+                "--port",
+                str(self._port),
+                "--ssl-certfile",
+                str(files.certificate),
+                "--ssl-keyfile",
+                str(files.key),
+                "--ssl-ca-certfile",
+                str(files.authority),
+                "--superexec-auth-secret-file",
+                str(files.secret),
+            ],
+            log=self.place.state / "supernode.log",
+            environment={"FLWR_HOME": str(self._folder / "flwr")},
+        )
+
+    def _ensure_worker(self) -> None:
+        if self._worker is not None and self._worker.poll() is None:
+            return
+        given = {
+            "site": self.place.name,
+            "kit": str(self.place.kit.folder),
+            "config": str(self.place.settings_path),
+            "state": str(self.place.state),
+            "folder": str(self._folder),
+            "port": self._port,
+            "lang": language(),
+        }
+        self._worker = start_child(
+            ["-m", "emr_fl_client.join.worker", json.dumps(given)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        threading.Thread(target=self._read, args=(self._worker,), daemon=True, name="worker").start()
+
+    def _read(self, worker: subprocess.Popen[bytes]) -> None:
+        assert worker.stdout is not None
+        for line in worker.stdout:
+            with contextlib.suppress(ValueError):
+                event = json.loads(line)
+                if isinstance(event, dict):
+                    self._events.put(event)
+
+    def _worker_ended(self, crashes: int) -> None:
+        time.sleep(0.2)
+        self._drain()
+        if crashes >= WORKER_CRASHES:
+            raise EmrFlError(
+                tr("the site's process ends again and again", "机构的工作进程反复退出"),
+                where=self.place.name,
+                got=f"exit {self._worker.returncode}" if self._worker else "",
+                do=tr("run emr-fl client check; is there enough memory?", "请运行 emr-fl client check；内存是否足够？"),
+            )
+        self._say(tr("the site's process ended; starting it again", "机构的工作进程已退出；正在重新启动"))
+        self._ensure_worker()
+
+    # --- what is going on -----------------------------------------------------------------------------------------------------
+
+    def _drain(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._tell(self._events.get_nowait())
+
+    def _tell(self, event: dict[str, Any]) -> None:
+        doing = event.get("doing")
+        if "step" in event:
+            at = (int(event["round"]), int(event["steps"]))
+            if at != self._round:
+                self._round = at
+                self._say(
+                    tr(
+                        f"round {at[0]}: training, {at[1]} steps",
+                        f"第 {at[0]} 轮：训练中，共 {at[1]} 步",
+                    )
+                )
+        elif doing == "failed":
+            raise _Told(str(event.get("reason")), int(event.get("code", 1)))
+        elif doing == "refused":
+            self._say(f"{tr('refused', '已拒绝')}: {event.get('reason')}")
+        elif doing == "preparing":
+            self._say(tr("reading and de-identifying the records", "正在读取并去标识化记录"))
+        elif doing == "sending":
+            self._say_once(tr("sending the reply", "正在发送应答"))
+        elif doing == "waiting":
+            self._say_once(tr("waiting for the next task", "等待下一个任务"))
+
+    def _say(self, text: str) -> None:
+        self._said = text
+        print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+    def _say_once(self, text: str) -> None:
+        if text != self._said:
+            self._say(text)
+
+    # --- around it --------------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with open(self.place.state / ".lock", "a") as file:
+            os.chmod(file.fileno(), 0o600)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UsageError(
+                    tr("this site has joined already, in another process", "本机构已在另一进程中加入"),
+                    where=str(self.place.state),
+                ) from None
+            yield
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        previous = {
+            number: signal.signal(number, lambda *_: self._stop.set())
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+class _Told(EmrFlError):
+    """The worker's own error, already worded."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.exit_code = code
+
+    def render(self) -> str:
+        return self.message
+
+
+def _phase(reply: HelloReply) -> str:
+    if reply.phase in ("training", "evaluating"):
+        return tr(f"round {reply.round} of {reply.rounds}", f"第 {reply.round}/{reply.rounds} 轮")
+    if reply.phase in ("finished", "stopped"):
+        return tr("the federation is over; waiting for the next", "联邦已结束；等待下一次")
+    return tr("waiting for the first round", "等待第一轮")
+
+

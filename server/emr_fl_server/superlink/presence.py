@@ -1,0 +1,84 @@
+"""What the gateway sees of the sites, in a file that the other processes of the server read."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+PRESENCE_FILE = "presence.json"
+
+
+@dataclass
+class Seen:
+    """One site: `last_seen` seconds since 1970, bytes through the gateway since it started, its node's incarnation."""
+
+    last_seen: float = 0.0
+    incarnation: str = ""
+    bytes_up: int = 0
+    bytes_down: int = 0
+    emr_fl: str = ""
+
+
+class PresenceBoard:
+    """Written by the gateway, at most once a second; a lost write costs a second of news."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / PRESENCE_FILE
+        self._written = 0.0
+        self.sites: dict[str, Seen] = {}
+
+    def seen(self, site: str, *, up: int = 0, down: int = 0) -> None:
+        """Note a sign of life and the bytes that came with it."""
+        known = self.sites.setdefault(site, Seen())
+        known.last_seen = time.time()
+        known.bytes_up += up
+        known.bytes_down += down
+        if time.monotonic() - self._written > 1.0:
+            self.write()
+
+    def arrived(self, site: str, incarnation: str, version: str) -> None:
+        """A site's node is about to be started anew (or says hello again)."""
+        known = self.sites.setdefault(site, Seen())
+        if incarnation:
+            known.incarnation = incarnation
+        known.emr_fl = version
+        known.last_seen = time.time()
+        self.write()
+
+    def write(self) -> None:
+        """Replace the file."""
+        self._written = time.monotonic()
+        part = self._path.with_suffix(".part")
+        data = json.dumps({name: asdict(seen) for name, seen in sorted(self.sites.items())})
+        with contextlib.suppress(OSError):  # a full disk is the federation's to report, not the gateway's
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(data)
+            os.replace(part, self._path)
+
+
+def read_presence(folder: Path) -> Mapping[str, Seen]:
+    """The board as last written; empty while there is none."""
+    try:
+        data = json.loads((folder / PRESENCE_FILE).read_text())
+        return {name: Seen(**seen) for name, seen in data.items()}
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+class FilePresence:
+    """`asking.Presence` from the gateway's file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def incarnation(self, site: str) -> str:
+        """The node's incarnation that the gateway saw last."""
+        seen = read_presence(self._folder).get(site)
+        return seen.incarnation if seen else ""

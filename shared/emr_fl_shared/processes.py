@@ -1,0 +1,96 @@
+"""Children that a supervisor starts: they end with it, hear no Ctrl-C meant for it, and phone nobody."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+FLOWER_ENVIRONMENT = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+"""Flower sends telemetry and looks for updates unless it is told not to."""
+
+_PR_SET_PDEATHSIG = 1
+STOP_SECONDS = 10.0
+
+
+def quiet_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's environment for a child, without proxies for addresses on this machine."""
+    loopback = "127.0.0.1,localhost"
+    exempt = ",".join(filter(None, (os.environ.get("NO_PROXY") or os.environ.get("no_proxy"), loopback)))
+    return {
+        **os.environ,
+        **FLOWER_ENVIRONMENT,
+        "NO_PROXY": exempt,
+        "no_proxy": exempt,
+        "PYTHONUNBUFFERED": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        **(extra or {}),
+    }
+
+
+def start_child(
+    arguments: Sequence[str],
+    *,
+    log: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    stdout: int | None = None,
+    stderr: int | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start `python -P ARGUMENTS` in a session of its own; it is killed when the calling process ends, however it ends.
+
+    With `log`, both outputs are appended there (mode 0600). Call it from the main thread: Linux sends the signal when the
+    thread that started the child ends.
+    """
+    command = [sys.executable, "-P", *arguments]
+    extra = {} if environment is None else environment
+    with contextlib.ExitStack() as stack:
+        if log is not None:
+            descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            stack.callback(os.close, descriptor)
+            stdout = stderr = descriptor
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            env=quiet_environment(extra),
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
+
+
+def stop_child(process: subprocess.Popen[bytes] | None, seconds: float = STOP_SECONDS) -> None:
+    """End a child: politely first, then not."""
+    if process is None or process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def free_port() -> int:
+    """A port on the loopback address that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)

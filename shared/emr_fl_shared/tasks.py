@@ -1,0 +1,188 @@
+"""Tasks of Flower's Runtime API, taken and answered by a process of ours that stays.
+
+Flower would start a fresh program for every message (`flwr-clientapp`, `flwr-serverapp`): it unpacks the submitted bundle and
+imports code from it, receives its token as an argument that every user of the machine can read in `ps`, and
+imports torch anew. Here one worker a role stays, takes the tasks itself, and runs the code that is installed.
+
+flwr 1.41 exports none of this, so this is the one module that uses its private names for it (the in-process grid of the
+simulation has its own). Both sides need it; nothing else of this package imports Flower beside `app.py`.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import httpx
+from flwr.app import Context, Message
+from flwr.common.serde import context_from_proto, run_from_proto
+from flwr.proto.runtime_pb2 import AcquireTaskRequest, PullTaskInputRequest, SendTaskHeartbeatRequest
+from flwr.proto.task_pb2 import Task as TaskDescription
+from flwr.serverapp import Grid
+from flwr.supercore.heartbeat import HeartbeatSender
+from flwr.supercore.interceptors import (
+    RuntimeTokenHttpInterceptor,
+    RuntimeVersionHttpInterceptor,
+    SuperExecAuthHttpInterceptor,
+)
+from flwr.supercore.retry import make_simple_http_retry_invoker
+from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supercore.task_identity import TaskIdentity
+from flwr.superlink.grid import HttpGrid
+from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
+
+from emr_fl_shared.loopback import HOST, Loopback
+
+SERVER_TASK = "flwr-serverapp"
+CLIENT_TASK = "flwr-clientapp"
+POLL_SECONDS = 0.5
+_DONE, _FAILED = "completed", "failed"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A Runtime API on this machine: the SuperLink's or the SuperNode's."""
+
+    port: int
+    loopback: Loopback
+
+    @property
+    def address(self) -> str:
+        return f"{HOST}:{self.port}"
+
+    @property
+    def authority(self) -> bytes:
+        return self.loopback.authority.read_bytes()
+
+
+class TaskQueue:
+    """Where tasks of one kind are taken from, one at a time."""
+
+    def __init__(self, endpoint: Endpoint, kind: str) -> None:
+        self._endpoint = endpoint
+        self._kind = kind
+        self._client = RuntimeHttpClient.from_server_address(
+            endpoint.address,
+            False,
+            endpoint.authority,
+            interceptors=[
+                RuntimeVersionHttpInterceptor(component_name="SuperExec"),
+                SuperExecAuthHttpInterceptor(
+                    master_secret=endpoint.loopback.secret.read_bytes(),
+                    protected_methods={"/flwr.proto.Runtime/AcquireTask"},
+                ),
+            ],
+        )
+
+    def take(self, stop: threading.Event) -> Task | None:
+        """The next task; `None` once `stop` is set. While the API does not answer, goes on asking."""
+        request = AcquireTaskRequest(supported_task_types=[self._kind], agentapp_fab_hashes=[])
+        while not stop.is_set():
+            try:
+                answer = self._client.AcquireTask(request)
+            except httpx.HTTPError:
+                stop.wait(2 * POLL_SECONDS)
+                continue
+            if answer.HasField("task") and answer.token:
+                return Task(self._endpoint, answer.token, answer.task)
+            stop.wait(POLL_SECONDS)
+        return None
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+
+@dataclass
+class Task:
+    """A task that was taken. Inside `with` it is kept alive by heartbeats; `lost` is set when Flower gave it up."""
+
+    endpoint: Endpoint
+    _token: str = field(repr=False)
+    description: TaskDescription
+    lost: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Task:
+        self._client = RuntimeHttpClient.from_server_address(
+            self.endpoint.address,
+            False,
+            self.endpoint.authority,
+            interceptors=[
+                RuntimeVersionHttpInterceptor(component_name="flwr-clientapp"),
+                RuntimeTokenHttpInterceptor(self._token),
+            ],
+            retry_invoker=make_simple_http_retry_invoker(),
+        )
+        self._beat = RuntimeHttpClient.from_server_address(
+            self.endpoint.address,
+            False,
+            self.endpoint.authority,
+            interceptors=[
+                RuntimeVersionHttpInterceptor(component_name="flwr-clientapp"),
+                RuntimeTokenHttpInterceptor(self._token),
+            ],
+        )
+        self._heart = HeartbeatSender(self._heartbeat)
+        self._heart.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._heart.is_running:
+            self._heart.stop()
+        self._client.close()
+        self._beat.close()
+
+    def _heartbeat(self) -> bool:
+        if self.lost.is_set():
+            return True
+        try:
+            alive = bool(self._beat.SendTaskHeartbeat(SendTaskHeartbeatRequest()).success)
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code >= 500:
+                return False
+            alive = False
+        except httpx.HTTPError:
+            return False
+        if not alive:
+            self.lost.set()
+        return True
+
+    # --- a site's task ------------------------------------------------------------------------------------------------
+
+    def receive(self) -> Received:
+        """The message of a client task with what came along."""
+        message, context, _, bundle = pull_task_input(self._client)
+        return Received(message, context, bundle.content)
+
+    def answer(self, received: Received, reply: Message) -> None:
+        """Hand the reply to the SuperNode, which keeps it until the server has it."""
+        push_message(self._client, reply, received.context)
+        push_task_output(self._client, received.context, _DONE, "")
+
+    # --- the coordinator's task ----------------------------------------------------------------------------------------
+
+    def grid(self) -> tuple[Grid, Context]:
+        """The grid of a server task, connected to its run."""
+        answer = self._client.PullTaskInput(PullTaskInputRequest())
+        TaskIdentity.task_id = answer.task_id
+        TaskIdentity.run_id = answer.run.run_id
+        TaskIdentity.node_id = answer.context.node_id
+        grid = HttpGrid(self.endpoint.address, False, self.endpoint.authority, token=self._token)
+        grid.set_run(run_from_proto(answer.run))
+        return grid, context_from_proto(answer.context)
+
+    def finish(self, context: Context, *, failed: bool = False) -> None:
+        """Report the end of a server task."""
+        push_task_output(self._client, context, _FAILED if failed else _DONE, "")
+
+
+@dataclass(frozen=True)
+class Received:
+    """What a site's task brought: the message, Flower's context, and the bundle that the server submitted."""
+
+    message: Message
+    context: Context
+    bundle: bytes = field(repr=False)
