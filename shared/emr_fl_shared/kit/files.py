@@ -39,8 +39,8 @@ def read_guarded(path: Path, *, limit: int = KIT_LIMIT, private: bool = False, d
                 do=tr("put the file itself there", "请放入文件本身"),
             ) from None
         raise unreadable(path, error) from None
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise DataError(
                 tr("not a plain file", "不是普通文件"),
@@ -56,12 +56,12 @@ def read_guarded(path: Path, *, limit: int = KIT_LIMIT, private: bool = False, d
                 expected=tr("0600 or narrower", "0600 或更严"),
                 do=f"chmod 600 {path}",
             )
-        try:
-            data = file.read(limit + 1)  # raw: a plain file gives all of it, up to the limit
-            while len(data) <= limit and (more := file.read(limit + 1 - len(data))):
-                data += more
-        except OSError as error:
-            raise unreadable(path, error) from None
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise unreadable(path, error) from None
+    finally:
+        os.close(descriptor)
     if len(data) > limit:
         raise PolicyError(
             tr("larger than such a file can be", "文件超出允许的大小"),
