@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
+from emr_fl_deploy.provision.commands import register as register_kits
 from emr_fl_shared.messages import tr
 
 
@@ -26,6 +27,15 @@ def build() -> Any:
     )
     data = typer.Typer(no_args_is_help=True, help=tr("Sample data.", "样例数据。"))
     app.add_typer(data, name="data")
+    server = typer.Typer(
+        no_args_is_help=True, help=tr("The coordinator of a real federation.", "真实联邦的协调方。")
+    )
+    client = typer.Typer(
+        no_args_is_help=True, help=tr("A hospital in a real federation.", "真实联邦中的医院。")
+    )
+    app.add_typer(server, name="server")
+    app.add_typer(client, name="client")
+    register_kits(server, client)
     _simulate(app)
     _synth(data)
     _evaluate(app)

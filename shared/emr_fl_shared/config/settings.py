@@ -7,16 +7,30 @@ filled in by `Settings.resolved()`, so that `settings.toml` in a run folder alwa
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from emr_fl_shared.config.addresses import server_address
+from emr_fl_shared.messages import tr
 
 TINY = "tiny"
 PAPER_ENCODER = "hfl/chinese-roberta-wwm-ext"
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|m|h|d)\s*$")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 SITE_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+LONGEST_VALIDITY = 3650 * 86400.0
+"""Seconds. The authority of a federation is valid for ten years, and nothing that it issues may outlive it."""
 
 
 def duration_seconds(value: object) -> object:
@@ -180,6 +194,51 @@ class SiteSettings(Section):
     policy: Policy = Policy()
 
 
+class Server(Section):
+    """How sites reach the server, and who may join; read by `emr-fl server provision`, not in simulation."""
+
+    addresses: Annotated[list[Annotated[str, AfterValidator(server_address)]], Field(max_length=32)] = Field(
+        default_factory=list
+    )
+    """DNS names and IP addresses under which sites reach the server; the first is written into kits."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 9443
+    sites: list[str] = Field(default_factory=list)
+    """Who may join; empty: the names of [sites.*]."""
+    validity: Annotated[Duration, Field(ge=3600.0, le=LONGEST_VALIDITY)] = 365 * 86400.0
+    """How long certificates and kits are valid, in seconds."""
+
+    @field_validator("addresses")
+    @classmethod
+    def _addresses_once(cls, addresses: list[str]) -> list[str]:
+        for address in sorted({address for address in addresses if addresses.count(address) > 1}):
+            raise ValueError(tr(f"{address} is there twice", f"{address} 重复"))
+        return addresses
+
+    @field_validator("sites")
+    @classmethod
+    def _names_once(cls, names: list[str]) -> list[str]:
+        check_site_names(names)
+        # Folders of kits are named after sites, and not every disk tells A from a.
+        folded = [name.casefold() for name in names]
+        for name in sorted({name for name in names if folded.count(name.casefold()) > 1}):
+            raise ValueError(
+                tr(f"{name} is there twice (case does not count)", f"{name} 重复（不区分大小写）")
+            )
+        return names
+
+
+def check_site_names(names: Iterable[str]) -> None:
+    """Raises ValueError for the first name that can't be a site's."""
+    for name in names:
+        if not SITE_NAME.fullmatch(name):
+            raise ValueError(
+                tr(
+                    f"{name[:80]!r}: a site's name has letters, digits, '.', '_' and '-' only, at most 64",
+                    f"{name[:80]!r}：机构名只能含字母、数字、'.'、'_'、'-'，至多 64 个字符",
+                )
+            )
+
+
 class Settings(Section):
     """Everything, as in `docs/settings.md`."""
 
@@ -190,16 +249,17 @@ class Settings(Section):
     training: Training = Training()
     aggregation: Aggregation = Aggregation()
     evaluation: Evaluation = Evaluation()
+    server: Server = Server()
     sites: dict[str, SiteSettings] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _site_names(self) -> Settings:
-        for name in self.sites:
-            if not SITE_NAME.match(name):
-                raise ValueError(
-                    f"sites.{name}: a site's name has letters, digits, '.', '_' and '-' only, at most 64"
-                )
+        check_site_names(self.sites)
         return self
+
+    def sites_that_may_join(self) -> list[str]:
+        """`server.sites`, or the names of [sites.*] where that is empty."""
+        return list(self.server.sites or self.sites)
 
     def resolved(self) -> Settings:
         """A copy in which nothing that training needs is left open.

@@ -1,0 +1,1 @@
+"""Making a real federation: authority, server kit, site kits; requests, renewal, revocation."""

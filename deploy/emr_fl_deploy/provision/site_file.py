@@ -1,0 +1,24 @@
+"""`SITE.toml` as it lies in a new kit."""
+
+SITE_FILE = """\
+# NAME: the only file of this kit that you edit. No signature covers it; nothing in it leaves the hospital.
+# NAME：本套件中唯一可以编辑的文件，不受签名保护，其内容不会离开医院。
+
+# The export of outpatient records (CSV or TSV); a relative path is taken from this folder.
+# 门诊病历导出文件（CSV 或 TSV）；相对路径以本目录为准。
+source = "records.csv"
+
+# Only where a header is not understood: field = "header in the file". `emr-fl client check` says which.
+# 仅在表头无法识别时填写：字段 = "文件中的表头"。`emr-fl client check` 会指出是哪些。
+[columns]
+# chief_complaint = "ZS"
+# present_illness = "XBS"
+# diagnosis_codes = "ZDBM"
+
+# What may leave. The server can't change this.
+# 允许离开医院的内容。服务器无法更改。
+[policy]
+# smallest_count = 5      # no label name and no score over fewer records · 低于此数的标签名与得分不外传
+# share_scores = true     # losses and scores on own validation records · 是否外传本地验证集的损失与得分
+# max_rounds = 10000      # no update after so many rounds · 超过此轮数后不再发送更新
+"""
