@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
+from emr_fl_deploy.operate.commands import register as register_operation
 from emr_fl_deploy.provision.commands import register as register_kits
 from emr_fl_shared.messages import tr
 
@@ -36,6 +37,7 @@ def build() -> Any:
     app.add_typer(server, name="server")
     app.add_typer(client, name="client")
     register_kits(server, client)
+    register_operation(server, client)
     _simulate(app)
     _synth(data)
     _evaluate(app)

@@ -113,7 +113,9 @@ class Greeter:
         both = max(time.monotonic() - began - trip, 1e-3)
         if response.status_code != 200 or len(response.content) != size:
             raise Unreachable(
-                tr("the line can't be measured", "无法测量线路"), where=self.address, got=f"HTTP {response.status_code}"
+                tr("the line can't be measured", "无法测量线路"),
+                where=self.address,
+                got=f"HTTP {response.status_code}",
             )
         # one figure for both directions: half of the time each
         return Line(2 * size / both, 2 * size / both, trip)
@@ -142,7 +144,8 @@ class Greeter:
                 return PolicyError(
                     tr("the server's certificate is not valid now", "服务器证书当前无效"),
                     where=self.address,
-                    got=tr("this machine's clock says ", "本机时钟为 ") + f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+                    got=tr("this machine's clock says ", "本机时钟为 ")
+                    + f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
                     do=tr(
                         "if the clock is right, the coordinator renews it: emr-fl server renew server",
                         "若时钟无误，请协调方续期：emr-fl server renew server",
@@ -151,7 +154,9 @@ class Greeter:
             return PolicyError(
                 tr("this is not the server that the kit was made for", "这不是套件所属的服务器"),
                 where=self.address,
-                got=tr("a certificate of another authority or for another name", "证书来自其他机构或名称不符"),
+                got=tr(
+                    "a certificate of another authority or for another name", "证书来自其他机构或名称不符"
+                ),
                 do=tr(
                     "check the address; does a proxy open TLS on the way? It must not",
                     "请检查地址；途中是否有代理解开 TLS？不允许这样做",

@@ -129,9 +129,7 @@ class Join:
                     reply = self._greeter.hello()
                 except Unreachable:
                     # Flower's node goes on trying by itself; it holds what is to be sent
-                    self._say_once(
-                        tr("the server can't be reached; staying", "暂时无法连接服务器；保持等待")
-                    )
+                    self._say_once(tr("the server can't be reached; staying", "暂时无法连接服务器；保持等待"))
                     continue
                 if self._finished(reply):
                     return True
@@ -216,7 +214,10 @@ class Join:
                 tr("the site's process ends again and again", "机构的工作进程反复退出"),
                 where=self.place.name,
                 got=f"exit {self._worker.returncode}" if self._worker else "",
-                do=tr("run emr-fl client check; is there enough memory?", "请运行 emr-fl client check；内存是否足够？"),
+                do=tr(
+                    "run emr-fl client check; is there enough memory?",
+                    "请运行 emr-fl client check；内存是否足够？",
+                ),
             )
         self._say(tr("the site's process ended; starting it again", "机构的工作进程已退出；正在重新启动"))
         self._ensure_worker()
@@ -304,5 +305,3 @@ def _phase(reply: HelloReply) -> str:
     if reply.phase in ("finished", "stopped"):
         return tr("the federation is over; waiting for the next", "联邦已结束；等待下一次")
     return tr("waiting for the first round", "等待第一轮")
-
-

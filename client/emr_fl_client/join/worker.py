@@ -30,9 +30,7 @@ def run(given: dict[str, Any]) -> int:
     from emr_fl_shared.memory import release_free_memory
     from emr_fl_shared.tasks import CLIENT_TASK, Endpoint, TaskQueue
 
-    place = Places(
-        given["site"], Path(given["kit"]), Path(given["config"]), Path(given["state"])
-    ).open()
+    place = Places(given["site"], Path(given["kit"]), Path(given["config"]), Path(given["state"])).open()
     site = Site(place.name, place.settings, place.state, place.pseudonym_key(), _say)
     door = Door(place.name, place.settings.policy, place.receipts)
     app = client_app(lambda _: (site, door))

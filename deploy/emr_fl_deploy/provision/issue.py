@@ -17,6 +17,7 @@ from emr_fl_deploy.provision.ledger import Issued, Ledger
 from emr_fl_deploy.provision.site_file import SITE_FILE
 from emr_fl_shared.durable import write_durably
 from emr_fl_shared.errors import EmrFlError, PolicyError
+from emr_fl_shared.kit.bundle import BUNDLE_FILE, build_bundle
 from emr_fl_shared.kit.documents import (
     SCHEMA,
     KitDocument,
@@ -111,6 +112,11 @@ def write_server_kit(
     if key is not None:
         write_durably(folder / "server.key.pem", [key_pem(key)])
     _write_kit(authority, ledger, entry, "server", folder, {"server.cert.pem": certificate_pem(certificate)})
+    # beside the kit, with a signature of its own: sites check it, wherever it comes from
+    bundle = build_bundle(
+        authority.signing_key, federation_id=ledger.federation_id, version=version("emr-fl")
+    )
+    write_durably(folder / BUNDLE_FILE, [bundle])
     return folder
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from emr_fl_shared.config import Settings, parse_assignments, settings_from, write_settings
-from emr_fl_shared.config.loading import environment_assignments, merge, read_toml
+from emr_fl_shared.config.loading import differences, environment_assignments, merge, read_toml
 from emr_fl_shared.config.settings import TINY
 from emr_fl_shared.errors import DataError, Interrupted, SettingsError, StorageError, UsageError
 from emr_fl_shared.messages import tr
@@ -273,15 +272,3 @@ def _where(request: Request) -> str:
     if request.data is not None:
         return str(request.data / "federation.toml")
     return str(request.config) if request.config else ""
-
-
-def differences(one: Mapping[str, Any], other: Mapping[str, Any], place: str = "") -> list[str]:
-    """Dotted places where two settings trees differ."""
-    found = []
-    for key in sorted({*one, *other}):
-        left, right = one.get(key), other.get(key)
-        if isinstance(left, Mapping) and isinstance(right, Mapping):
-            found += differences(left, right, f"{place}{key}.")
-        elif left != right:
-            found.append(f"{place}{key}")
-    return found

@@ -30,8 +30,15 @@ import httpx
 from emr_fl_server.superlink.link import SuperLink
 from emr_fl_server.superlink.status import SERVER_FILE, STOP_FILE, read_progress, replace_json
 from emr_fl_server.superlink.worker import TOLD
-from emr_fl_shared.errors import EmrFlError, FederationError, Interrupted, PolicyError, StorageError, UsageError
-from emr_fl_shared.kit import Registry, ServerKit, check_bundle
+from emr_fl_shared.errors import (
+    EmrFlError,
+    FederationError,
+    Interrupted,
+    PolicyError,
+    StorageError,
+    UsageError,
+)
+from emr_fl_shared.kit import BUNDLE_FILE, Registry, ServerKit, check_bundle
 from emr_fl_shared.loopback import make_loopback
 from emr_fl_shared.messages import language, tr
 from emr_fl_shared.processes import start_child, stop_child
@@ -44,7 +51,6 @@ MOST_CRASHES = 5
 """So many crashes of the worker without a round between them end the federation: a bug or a full memory, not bad luck."""
 CRASH_PAUSE = 2.0
 FOLDER = "superlink"
-BUNDLE_FILE = "bundle.fab"
 _FAREWELLS = {code: exit_code for exit_code, code in TOLD.items()}
 
 

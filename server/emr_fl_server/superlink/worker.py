@@ -60,14 +60,21 @@ def run(given: dict[str, Any]) -> int:
                 if federation.stop_requested():
                     observer.set(phase="stopped")
                     raise Interrupted(
-                        tr("stopped as asked; complete rounds are kept", "已按要求停止；已完成的轮次均已保存"),
+                        tr(
+                            "stopped as asked; complete rounds are kept", "已按要求停止；已完成的轮次均已保存"
+                        ),
                         where=str(out),
                         do=f"emr-fl server start --resume --out {out}",
                     )
                 console.say("attacking the final model …", "正在攻击最终模型 …")
                 observer.set(phase="evaluating")
                 results = finish(
-                    federation, outcome, held_out, began=began, engine="federation", sample_data=is_sample(settings)
+                    federation,
+                    outcome,
+                    held_out,
+                    began=began,
+                    engine="federation",
+                    sample_data=is_sample(settings),
                 )
                 write_outcome(out, federation, outcome, results)
                 observer.set(phase="finished")

@@ -191,3 +191,15 @@ def merge(tree: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
             merge(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
         )
     return merged
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any], place: str = "") -> list[str]:
+    """Dotted places where two settings trees differ."""
+    found = []
+    for key in sorted({*one, *other}):
+        left, right = one.get(key), other.get(key)
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            found += differences(left, right, f"{place}{key}.")
+        elif left != right:
+            found.append(f"{place}{key}")
+    return found

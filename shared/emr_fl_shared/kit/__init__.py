@@ -6,6 +6,7 @@ A kit is a folder: `kit.json` with its signature, the files whose digests it nam
 meaning, digests, key, dates.
 """
 
+from emr_fl_shared.kit.bundle import BUNDLE_FILE, build_bundle, check_bundle
 from emr_fl_shared.kit.documents import SCHEMA, KitDocument, RegistryDocument, SiteEntry
 from emr_fl_shared.kit.files import KIT_LIMIT, REGISTRY_LIMIT, read_guarded
 from emr_fl_shared.kit.keys import fingerprint_of, load_node_public_key
@@ -30,6 +31,7 @@ from emr_fl_shared.kit.signing import (
 
 __all__ = [
     "BUNDLE_DOMAIN",
+    "BUNDLE_FILE",
     "KIT_DOMAIN",
     "KIT_LIMIT",
     "REGISTRY_LIMIT",
@@ -44,6 +46,8 @@ __all__ = [
     "ServerKit",
     "SiteEntry",
     "SiteKit",
+    "build_bundle",
+    "check_bundle",
     "fingerprint_of",
     "load_node_public_key",
     "read_guarded",

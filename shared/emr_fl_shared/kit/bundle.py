@@ -24,6 +24,8 @@ from emr_fl_shared.messages import tr
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+BUNDLE_FILE = "bundle.fab"
+"""Its name in the server's kit."""
 BUNDLE_LIMIT = 64 * 1024
 _DATE = (1980, 1, 1, 0, 0, 0)
 _VERSION = re.compile(r"\d+\.\d+\.\d+")

@@ -1,0 +1,266 @@
+"""`emr-fl client check`: everything that could go wrong, before joining, each line with its remedy."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+from emr_fl_client.join.greeting import Greeter, Line, Unreachable
+from emr_fl_client.join.place import Place, Places
+from emr_fl_shared.errors import EmrFlError, PolicyError
+from emr_fl_shared.hello import HelloReply, minor
+from emr_fl_shared.labels import load_taxonomy, map_labels
+from emr_fl_shared.messages import tr
+
+Level = Literal["ok", "warning", "stop"]
+
+ROBERTA_MB, TINY_MB = 409.0, 4.3
+"""What crosses in one direction for the two encoders that most federations use, fp32."""
+MEMORY_MB = 4096
+DISK_MB = 2048
+SAMPLE_ROWS = 2000
+CLOCK_SECONDS = 2.0
+SLOW_LINE = 2**17
+"""1 Mbit/s in bytes a second: below, a RoBERTa does not cross in an hour."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked at, how it stands, what was seen, and what to do unless it is ok."""
+
+    subject: str
+    level: Level
+    seen: str
+    do: str = ""
+
+
+def check(places: Places, *, taxonomy: str = "outpatient-50", network: bool = True) -> Iterator[Finding]:
+    """Look at everything in turn; a line that stops leaves out only what depends on it."""
+    yield _versions()
+    yield from _machine()
+    try:
+        place = places.open()
+    except EmrFlError as error:
+        yield _stop(tr("kit and settings", "套件与设置"), error)
+        return
+    yield _kit(place)
+    yield _state(place)
+    yield from _data(place, taxonomy)
+    yield _policy(place)
+    if network:
+        yield from _server(place)
+
+
+def _versions() -> Finding:
+    names = ("emr-fl", "flwr", "torch", "transformers")
+    seen = f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in names)
+    if not (3, 11) <= tuple(int(part) for part in platform.python_version_tuple()[:2]) < (3, 13):
+        return Finding(
+            tr("versions", "版本"), "stop", seen, tr("use Python 3.11 or 3.12", "请使用 Python 3.11 或 3.12")
+        )
+    return Finding(tr("versions", "版本"), "ok", seen)
+
+
+def _machine() -> Iterator[Finding]:
+    free = psutil.virtual_memory().available / 2**20
+    yield Finding(
+        tr("memory", "内存"),
+        "ok" if free >= MEMORY_MB else "warning",
+        f"{free:.0f} MB {tr('free', '可用')}",
+        ""
+        if free >= MEMORY_MB
+        else tr("tiny needs 1 GB, a RoBERTa 4 GB and more", "tiny 需要 1 GB，RoBERTa 需要 4 GB 以上"),
+    )
+    import torch
+
+    if torch.cuda.is_available():
+        names = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
+        yield Finding("GPU", "ok", names)
+    else:
+        yield Finding(
+            "GPU",
+            "warning",
+            tr(f"none; {os.cpu_count()} CPU cores", f"无；{os.cpu_count()} 个 CPU 核"),
+            tr(
+                "a RoBERTa takes hours a round without one; tiny takes minutes",
+                "无 GPU 时 RoBERTa 每轮需数小时；tiny 需数分钟",
+            ),
+        )
+
+
+def _kit(place: Place) -> Finding:
+    days = place.kit.days_left()
+    seen = tr(
+        f"{place.name} in federation {place.kit.document.federation}, {days} days left",
+        f"{place.name}，联邦 {place.kit.document.federation}，剩余 {days} 天",
+    )
+    warning = place.kit.warning()
+    return Finding(tr("kit", "套件"), "warning" if warning else "ok", seen, warning or "")
+
+
+def _state(place: Place) -> Finding:
+    subject = tr("folder of the site's state", "机构状态目录")
+    free = shutil.disk_usage(place.state).free / 2**20
+    probe = place.state / ".probe"
+    try:
+        probe.write_bytes(b"")
+        probe.unlink()
+        place.pseudonym_key()
+    except OSError as error:
+        return Finding(
+            subject, "stop", f"{place.state}: {error.strerror}", tr("make it writable", "请使其可写")
+        )
+    except EmrFlError as error:
+        return _stop(subject, error)
+    if free < DISK_MB:
+        return Finding(
+            subject, "warning", f"{free:.0f} MB {tr('free', '可用')}", tr("free some space", "请清理空间")
+        )
+    return Finding(subject, "ok", f"{place.state}, {free:.0f} MB {tr('free', '可用')}")
+
+
+def _data(place: Place, taxonomy_name: str) -> Iterator[Finding]:
+    from emr_fl_shared.deidentify import Deidentifier
+    from emr_fl_shared.sources import read_records
+
+    subject = tr("records", "记录")
+    try:
+        records, report = read_records(Path(place.settings.source), place.settings.columns)
+    except EmrFlError as error:
+        yield _stop(subject, error)
+        return
+    skipped = ", ".join(f"{reason} {count}" for reason, count in sorted(report.skipped.items()))
+    yield Finding(
+        subject,
+        "warning" if skipped else "ok",
+        tr(f"{len(records)} read", f"读取 {len(records)} 条") + (f"; {skipped}" if skipped else ""),
+        tr("look at these rows in the export", "请检查导出文件中的这些行") if skipped else "",
+    )
+    taxonomy = load_taxonomy(taxonomy_name)
+    mapped = 0
+    labels: set[int] = set()
+    for record in records:
+        indices, _ = map_labels(record, taxonomy)
+        mapped += bool(indices)
+        labels |= set(indices)
+    share = mapped / max(1, len(records))
+    level: Level = "ok" if share > 0.8 else "warning" if mapped else "stop"
+    yield Finding(
+        tr("labels", "标签"),
+        level,
+        tr(
+            f"{share:.0%} of the records have a label of {taxonomy_name}; {len(labels)} of {len(taxonomy.labels)} labels occur",
+            f"{share:.0%} 的记录有 {taxonomy_name} 标签；出现 {len(labels)}/{len(taxonomy.labels)} 个标签",
+        ),
+        ""
+        if level == "ok"
+        else tr("check the column of diagnosis codes", "请检查诊断编码列；记录没有标签就不参与训练"),
+    )
+    deidentifier = Deidentifier(key=place.pseudonym_key())
+    found: dict[str, int] = {}
+    sample = records[:SAMPLE_ROWS]
+    for record in sample:
+        for kind, count in deidentifier.record(record)[1].items():
+            found[str(kind)] = found.get(str(kind), 0) + count
+    kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(found.items(), key=lambda item: -item[1]))
+    yield Finding(
+        tr("identifiers removed", "去除的标识符"),
+        "ok",
+        tr(f"in {len(sample)} records: ", f"{len(sample)} 条记录中：") + (kinds or "0"),
+    )
+
+
+def _policy(place: Place) -> Finding:
+    policy = place.settings.policy
+    return Finding(
+        tr("policy", "策略"),
+        "ok",
+        tr(
+            f"counts below {policy.smallest_count} stay here; scores {'leave' if policy.share_scores else 'stay'}; "
+            f"at most {policy.max_rounds} rounds",
+            f"小于 {policy.smallest_count} 的计数不外传；得分{'可' if policy.share_scores else '不'}外传；最多 {policy.max_rounds} 轮",
+        ),
+    )
+
+
+def _server(place: Place) -> Iterator[Finding]:
+    subject = tr("server", "服务器")
+    greeter = Greeter(place.kit)
+    try:
+        reply = greeter.hello()
+        yield Finding(
+            subject,
+            "ok",
+            tr(
+                f"{greeter.address} answers; its certificate is the federation's; emr-fl {reply.emr_fl}",
+                f"{greeter.address} 有应答；证书属于本联邦；emr-fl {reply.emr_fl}",
+            ),
+        )
+        yield _clock(reply)
+        yield _versions_fit(reply)
+        yield _line(greeter)
+    except Unreachable as error:
+        yield Finding(subject, "warning", error.render().splitlines()[0], error.do)
+    except PolicyError as error:
+        yield _stop(subject, error)
+    finally:
+        greeter.close()
+
+
+def _clock(reply: HelloReply) -> Finding:
+    skew = (datetime.now(UTC) - reply.time).total_seconds()
+    level: Level = "ok" if abs(skew) <= CLOCK_SECONDS else "warning"
+    return Finding(
+        tr("clock", "时钟"),
+        level,
+        tr(f"{skew:+.1f} s against the server", f"与服务器相差 {skew:+.1f} 秒"),
+        "" if level == "ok" else tr("set it by NTP", "请用 NTP 校时"),
+    )
+
+
+def _versions_fit(reply: HelloReply) -> Finding:
+    pairs = {"emr-fl": reply.emr_fl, "flwr": reply.flwr}
+    other = [name for name, theirs in pairs.items() if minor(version(name)) != minor(theirs)]
+    seen = ", ".join(f"{name} {theirs}" for name, theirs in pairs.items())
+    if other:
+        return Finding(
+            tr("the federation's versions", "联邦所用版本"),
+            "stop",
+            seen,
+            tr("install these versions", "请安装这些版本"),
+        )
+    return Finding(tr("the federation's versions", "联邦所用版本"), "ok", seen)
+
+
+def _line(greeter: Greeter) -> Finding:
+    line: Line = greeter.probe()
+
+    def minutes(megabytes: float) -> str:
+        seconds = megabytes * 2**20 * (1 / line.up + 1 / line.down)
+        return f"{seconds / 60:.1f}"
+
+    return Finding(
+        tr("line", "线路"),
+        "ok" if line.up > SLOW_LINE else "warning",
+        tr(
+            f"{line.up / 2**17:.1f} Mbit/s, {1000 * line.seconds:.0f} ms; a round's transfers take {minutes(TINY_MB)} min "
+            f"with tiny, {minutes(ROBERTA_MB)} min with a RoBERTa in fp32",
+            f"{line.up / 2**17:.1f} Mbit/s，{1000 * line.seconds:.0f} 毫秒；每轮传输 tiny 约 {minutes(TINY_MB)} 分钟，"
+            f"RoBERTa (fp32) 约 {minutes(ROBERTA_MB)} 分钟",
+        ),
+        "",
+    )
+
+
+def _stop(subject: str, error: EmrFlError) -> Finding:
+    lines = error.render().splitlines()
+    return Finding(subject, "stop", lines[0], error.do)

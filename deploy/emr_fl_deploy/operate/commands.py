@@ -1,0 +1,165 @@
+"""The commands of a running federation: `emr-fl server start|status|stop`, `emr-fl client check|join`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from emr_fl_shared.messages import tr
+
+
+def register(server: typer.Typer, client: typer.Typer) -> None:
+    """Add the commands, with help in the language in force."""
+    _start(server)
+    _status(server)
+    _stop(server)
+    _check(client)
+    _join(client)
+
+
+def _site() -> Any:
+    return typer.Option(help=tr("name of the site", "机构名"))
+
+
+def _kit() -> Any:
+    return typer.Option(help=tr("folder of the kit", "套件目录"))
+
+
+def _config() -> Any:
+    return typer.Option(help=tr("the site's settings (KIT/SITE.toml)", "机构设置（KIT/SITE.toml）"))
+
+
+def _start(server: typer.Typer) -> None:
+    @server.command(
+        help=tr(
+            "Run the federation: wait for sites, rounds, evaluation, checkpoints, report.",
+            "运行联邦：等待机构、逐轮训练、评估、检查点、报告。",
+        )
+    )
+    def start(
+        config: Annotated[Path | None, typer.Option(help=tr("settings (TOML)", "设置文件 (TOML)"))] = None,
+        kit: Annotated[
+            Path | None, typer.Option(help=tr("the server's kit (kits/server)", "服务器套件 (kits/server)"))
+        ] = None,
+        out: Annotated[
+            Path | None, typer.Option(help=tr("run folder (runs/NAME-TIME)", "运行目录 (runs/NAME-TIME)"))
+        ] = None,
+        resume: Annotated[
+            bool, typer.Option("--resume", help=tr("continue the run in --out", "继续 --out 中的运行"))
+        ] = False,
+        assign: Annotated[
+            list[str] | None,
+            typer.Option("--set", help=tr("override any setting: a.b=c", "覆盖任意设置：a.b=c")),
+        ] = None,
+        host: Annotated[str, typer.Option(help=tr("address to listen on", "监听地址"))] = "0.0.0.0",
+        port: Annotated[
+            int | None, typer.Option(help=tr("port, if not the kit's", "端口（默认取自套件）"))
+        ] = None,
+        health: Annotated[
+            str | None,
+            typer.Option(
+                help=tr("answer gRPC health checks at HOST:PORT", "在 HOST:PORT 应答 gRPC 健康检查")
+            ),
+        ] = None,
+    ) -> int:
+        from emr_fl_deploy.operate.start import start
+
+        return start(
+            config,
+            kit=kit,
+            out=out,
+            resume=resume,
+            host=host,
+            port=port,
+            assignments=tuple(assign or ()),
+            health=health,
+        )
+
+
+def _status(server: typer.Typer) -> None:
+    @server.command(
+        help=tr("Who is in, who is late, which round, which scores.", "谁已加入、谁迟到、第几轮、得分如何。")
+    )
+    def status(
+        out: Annotated[
+            Path | None, typer.Option(help=tr("run folder (the newest)", "运行目录（最新）"))
+        ] = None,
+        json: Annotated[bool, typer.Option("--json", help=tr("print JSON", "输出 JSON"))] = False,
+    ) -> None:
+        from emr_fl_deploy.operate.start import newest_run
+        from emr_fl_deploy.operate.status import as_json, gather, render
+
+        data = gather(out or newest_run())
+        print(as_json(data) if json else render(data))
+
+
+def _stop(server: typer.Typer) -> None:
+    @server.command(help=tr("Stop cleanly after the round.", "在本轮结束后正常停止。"))
+    def stop(
+        out: Annotated[
+            Path | None, typer.Option(help=tr("run folder (the newest)", "运行目录（最新）"))
+        ] = None,
+    ) -> None:
+        from emr_fl_deploy.operate.start import newest_run
+        from emr_fl_deploy.operate.status import stop
+
+        print(stop(out or newest_run()))
+
+
+def _check(client: typer.Typer) -> None:
+    @client.command(
+        help=tr(
+            "Everything that could go wrong, before joining: data, labels, policy, GPU, clock, connection.",
+            "加入前检查一切可能出错之处：数据、标签、策略、GPU、时钟、连接。",
+        )
+    )
+    def check(
+        site: Annotated[str, _site()],
+        kit: Annotated[Path | None, _kit()] = None,
+        config: Annotated[Path | None, _config()] = None,
+        taxonomy: Annotated[
+            str, typer.Option(help=tr("labels to check against", "用于核对的标签体系"))
+        ] = "outpatient-50",
+        offline: Annotated[
+            bool, typer.Option("--offline", help=tr("leave the server out", "不连接服务器"))
+        ] = False,
+        json: Annotated[bool, typer.Option("--json", help=tr("print JSON", "输出 JSON"))] = False,
+    ) -> int:
+        import json as js
+        from dataclasses import asdict
+
+        from emr_fl_client.join.check import check
+        from emr_fl_client.join.place import Places
+
+        words = {"ok": "ok", "warning": tr("warning", "警告"), "stop": tr("stop", "停止")}
+        levels = set()
+        found = []
+        for finding in check(Places(site, kit, config), taxonomy=taxonomy, network=not offline):
+            levels.add(finding.level)
+            found.append(asdict(finding))
+            if not json:
+                print(f"{words[finding.level]:<8} {finding.subject}: {finding.seen}")
+                if finding.do:
+                    print(f"         → {finding.do}")
+        if json:
+            print(js.dumps(found, ensure_ascii=False, indent=2))
+        return 1 if "stop" in levels else 0
+
+
+def _join(client: typer.Typer) -> None:
+    @client.command(help=tr("Join the federation and stay.", "加入联邦并保持在线。"))
+    def join(
+        site: Annotated[str, _site()],
+        kit: Annotated[Path | None, _kit()] = None,
+        config: Annotated[Path | None, _config()] = None,
+        leave_when_finished: Annotated[
+            bool,
+            typer.Option("--leave-when-finished", help=tr("end with the federation", "联邦结束后退出")),
+        ] = False,
+    ) -> int:
+        from emr_fl_client.join.place import Places
+        from emr_fl_client.join.supervisor import Join
+
+        return Join(Places(site, kit, config).open(), leave_when_finished).run()

@@ -1,0 +1,111 @@
+"""`emr-fl server start`: from settings to a guarded server in a run folder."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from emr_fl_shared.config import Settings, load_settings, parse_assignments, settings_from, write_settings
+from emr_fl_shared.config.loading import differences, read_toml
+from emr_fl_shared.errors import DataError, SettingsError, UsageError
+from emr_fl_shared.kit import read_server_kit
+from emr_fl_shared.messages import tr
+
+DEFAULT_KIT = Path("kits") / "server"
+
+
+def start(
+    config: Path | None,
+    *,
+    kit: Path | None,
+    out: Path | None,
+    resume: bool,
+    host: str,
+    port: int | None,
+    assignments: tuple[str, ...],
+    health: str | None,
+) -> int:
+    """Run a federation's server until it is done; returns the exit code."""
+    from emr_fl_server.superlink.supervisor import Server
+
+    server_kit = read_server_kit(kit or DEFAULT_KIT)
+    folder = _folder(config, out, resume)
+    settings = _settings(config, folder, resume, assignments)
+    _check(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not resume:
+        write_settings(settings, folder / "settings.toml")
+    return Server(server_kit, folder, host, port or server_kit.document.port, health).run()
+
+
+def _folder(config: Path | None, out: Path | None, resume: bool) -> Path:
+    if resume:
+        folder = out or newest_run()
+        if not (folder / "settings.toml").is_file():
+            raise UsageError(
+                tr("there is no run to continue", "没有可继续的运行"),
+                where=str(folder),
+                expected="settings.toml",
+                do=tr("give the run folder with --out", "请用 --out 指定运行目录"),
+            )
+        return folder
+    if config is None:
+        raise UsageError(
+            tr("which settings?", "缺少设置文件"), where="--config", do="emr-fl server start --config F"
+        )
+    folder = out or Path("runs") / f"{config.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(
+            tr("the run folder is not empty", "运行目录非空"),
+            where=str(folder),
+            do=tr("choose another --out, or continue it with --resume", "请换一个 --out，或用 --resume 继续"),
+        )
+    return folder
+
+
+def _settings(config: Path | None, folder: Path, resume: bool, assignments: tuple[str, ...]) -> Settings:
+    given = None
+    if config is not None:
+        given = (
+            load_settings(config, overrides=parse_assignments(assignments))
+            .with_paths_from(config.resolve().parent)
+            .resolved()
+        )
+    if not resume:
+        assert given is not None
+        return given
+    path = folder / "settings.toml"
+    settings = settings_from(read_toml(path), where=str(path))
+    if given is not None and given != settings:
+        raise SettingsError(
+            tr("a run continues with its own settings only", "运行只能按原设置继续"),
+            where=str(path),
+            got=", ".join(differences(settings.as_toml_dict(), given.as_toml_dict())),
+            do=tr("leave the settings out, or start a new run", "请去掉这些设置，或开始新的运行"),
+        )
+    return settings
+
+
+def _check(settings: Settings) -> None:
+    sets = settings.evaluation.sets
+    if not sets.standard:
+        raise SettingsError(
+            tr("there is no held-out set to score", "缺少留出的标准测试集"),
+            where="evaluation.sets.standard",
+            do=tr('add [evaluation.sets] standard = "FILE"', '请添加 [evaluation.sets] standard = "文件"'),
+        )
+    for name, path in sets:
+        if path and not Path(path).is_file():
+            raise DataError(tr("no such file", "没有这个文件"), where=f"evaluation.sets.{name}", got=path)
+
+
+def newest_run() -> Path:
+    """The run folder under `runs/` that was written to last."""
+    found = sorted(Path("runs").glob("*/settings.toml"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise UsageError(
+            tr("there is no run", "没有运行"),
+            where="runs/",
+            do=tr("give the run folder with --out", "请用 --out 指定运行目录"),
+        )
+    return found[-1].parent
