@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from emr_fl_client.adversarial import AdversarialSettings
 from emr_fl_client.augment.policy import DEFAULT_SHARES, RuleAugmenter
 from emr_fl_client.dataset.split import patient_split
+from emr_fl_client.kept import KeptUpdate, question_digest
 from emr_fl_client.training.loop import TrainingSettings, train_round
 from emr_fl_client.training.losses import LossSettings
 from emr_fl_client.training.step import OptimiserSettings
@@ -32,7 +33,7 @@ from emr_fl_shared.model.precision import choose_device, choose_precision
 from emr_fl_shared.model.tensors import load_tensors, shapes_of, tensors_of
 from emr_fl_shared.payload import pack_tensors, unpack_tensors
 from emr_fl_shared.preparation import Prepared, prepare
-from emr_fl_shared.wire import EvaluateRequest, SiteScores, TrainRequest
+from emr_fl_shared.wire import EvaluateRequest, SiteScores, TrainRequest, pack
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -71,6 +72,19 @@ class Trained:
     precision: str
     peak_rss_mb: float
 
+    def figures(self) -> dict[str, Any]:
+        """Everything but the update, as JSON has it."""
+        plain = {item.name: getattr(self, item.name) for item in fields(self) if item.name != "update"}
+        received = plain["received"]
+        return {**plain, "received": received.model_dump() if received is not None else None}
+
+    @classmethod
+    def from_figures(cls, update: bytes, figures: dict[str, Any]) -> Trained:
+        """The inverse of `figures`."""
+        shapes = {name: tuple(shape) for name, shape in figures["shapes"].items()}
+        received = SiteScores(**figures["received"]) if figures["received"] is not None else None
+        return cls(**{**figures, "update": update, "shapes": shapes, "received": received})
+
 
 @dataclass
 class Site:
@@ -86,7 +100,20 @@ class Site:
     _encoder: tuple[str, Encoder] | None = field(default=None, repr=False)
 
     def train(self, request: TrainRequest, model: bytes) -> Trained:
-        """Train the received model for one round on the site's own records."""
+        """Train the received model for one round on the site's own records.
+
+        A question that was answered already is answered again with the update that is kept on disk.
+        """
+        question = question_digest(pack(request), model)
+        kept = KeptUpdate(self.state_folder)
+        if (found := kept.find(question)) is not None:
+            self.progress({"doing": "sending-again"})
+            return Trained.from_figures(found[0], found[1])
+        trained = self._train(request, model)
+        kept.keep(question, trained.update, trained.figures())
+        return trained
+
+    def _train(self, request: TrainRequest, model: bytes) -> Trained:
         training = Training.model_validate(request.training)
         taxonomy = Taxonomy.from_json(request.taxonomy)
         data = self.data(taxonomy, training, request.seed)

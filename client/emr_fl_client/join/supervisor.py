@@ -247,8 +247,10 @@ class Join:
             self._say(f"{tr('refused', '已拒绝')}: {event.get('reason')}")
         elif doing == "preparing":
             self._say(tr("reading and de-identifying the records", "正在读取并去标识化记录"))
+        elif doing == "sending-again":
+            self._say(tr("the update is there already; sending it again", "更新已经算好；重新发送"))
         elif doing == "sending":
-            self._say_once(tr("sending the reply", "正在发送应答"))
+            self._say_once(tr("handing over the reply", "正在交付应答"))
         elif doing == "waiting":
             self._say_once(tr("waiting for the next task", "等待下一个任务"))
 

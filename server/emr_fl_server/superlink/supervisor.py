@@ -90,6 +90,8 @@ class Server:
             self._health = None
             try:
                 if self.health:
+                    # children are started while it runs; they replace themselves at once, gRPC need not follow them
+                    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
                     from emr_fl_server.superlink.health import HealthServer
 
                     self._health = HealthServer(self.health)
