@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import signal
@@ -14,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from planted import planted
 
 QUICK = ["--set", "evaluation.adversarial.texts=20", "--set", "evaluation.adversarial.budget=10"]
 ENVIRONMENT = {**os.environ, "EMR_FL_LANG": "en", "OMP_NUM_THREADS": "1"}
@@ -172,24 +172,6 @@ def test_predict_and_evaluate_read_the_model(finished: tuple[Path, str, Path]) -
     measured = json.loads(scored.stdout)["sets"]["standard"]
     assert measured["macro_f1"] == pytest.approx(results["sets"]["standard"]["macro_f1"], abs=1e-6)
     assert json.loads((where / "s.json").read_text(encoding="utf-8")) == json.loads(scored.stdout)
-
-
-def planted(data: Path) -> set[str]:
-    """The identifiers that the generator planted, read back through the side file's offsets."""
-    tables: dict[str, list[dict[str, str]]] = {}
-    found = set()
-    for line in (data / "truth" / "identifiers.jsonl").read_text(encoding="utf-8").splitlines():
-        entry = json.loads(line)
-        if entry["file"] not in tables:
-            raw = (data / entry["file"]).read_bytes()
-            try:
-                text = raw.decode("utf-8-sig")
-            except UnicodeDecodeError:
-                text = raw.decode("gb18030")
-            tables[entry["file"]] = list(csv.DictReader(io.StringIO(text, newline="")))
-        cell = tables[entry["file"]][entry["row"]][entry["column"]]
-        found.add(cell[entry["start"] : entry["end"]])
-    return found
 
 
 def test_no_planted_identifier_in_anything_that_was_written(finished: tuple[Path, str, Path]) -> None:

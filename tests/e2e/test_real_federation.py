@@ -1,0 +1,156 @@
+"""A federation of real processes: provision, a server and three sites on loopback, TLS, registered keys, report."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from faults.federation_on_loopback import SITES, Loopback, emr_fl, federation, finish_all, start_all
+from planted import planted
+
+ROUNDS = 2
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Loopback, dict[str, object]]]:
+    """A federation that ran to its end, and what was seen of it while it ran."""
+    with federation(tmp_path_factory.mktemp("real"), rounds=ROUNDS) as running:
+        start_all(running)
+        running.until(lambda: running.progress()["phase"] == "training", "the first round")
+        status = emr_fl("server", "status", "--out", running.run, "--json")
+        lines = [
+            " ".join(process.cmdline())
+            for name in ("server", *SITES)
+            for process in psutil.Process(running.processes[name].pid).children(recursive=True)
+        ]
+        ports = listening(running)
+        finish_all(running)
+        yield running, {"status": json.loads(status.stdout), "commands": lines, "ports": ports}
+
+
+def listening(running: Loopback) -> dict[str, list[tuple[str, int]]]:
+    """Addresses on which each command's processes listen."""
+    found: dict[str, list[tuple[str, int]]] = {}
+    for name, process in running.processes.items():
+        members = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        found[name] = [
+            (connection.laddr.ip, connection.laddr.port)
+            for member in members
+            for connection in member.net_connections(kind="tcp")
+            if connection.status == psutil.CONN_LISTEN
+        ]
+    return found
+
+
+def test_every_round_counts_all_sites_and_the_run_folder_is_complete(finished: tuple[Loopback, dict]) -> None:
+    running, _ = finished
+    results = json.loads((running.run / "results.json").read_text(encoding="utf-8"))
+    assert results["rounds"] == ROUNDS
+    assert results["engine"] == "federation"
+    assert set(results["sites"]) == set(SITES)
+    assert all(entry["sites"] == sorted(SITES) for entry in results["history"])
+    assert {"standard", "noisy", "adversarial"} <= set(results["sets"])
+    for name in ("report.html", "model/model.safetensors", "model/MODEL_CARD.md", "metrics.jsonl"):
+        assert (running.run / name).is_file(), name
+    accepted = [line for line in running.audit() if line["event"] == "accepted"]
+    assert len(accepted) == ROUNDS * len(SITES)
+
+
+def test_status_said_who_is_in(finished: tuple[Loopback, dict]) -> None:
+    _, seen = finished
+    status = seen["status"]
+    assert status["running"] is True
+    assert status["rounds"] == ROUNDS
+    assert {row["name"] for row in status["sites"]} == set(SITES)
+    assert {row["state"] for row in status["sites"]} <= {"training", "done", "here"}
+    assert all(300 < row["certificate_days"] <= 365 for row in status["sites"])
+    assert status["disk_free_mb"] > 0
+
+
+def test_no_secret_stands_in_a_command_line(finished: tuple[Loopback, dict]) -> None:
+    _, seen = finished
+    assert seen["commands"]
+    for line in seen["commands"]:
+        assert "--token " not in line
+        assert "PRIVATE KEY" not in line
+
+
+def test_only_the_gateway_listens_for_others_and_a_site_listens_for_nobody(
+    finished: tuple[Loopback, dict],
+) -> None:
+    running, seen = finished
+    assert ("127.0.0.1", running.port) in seen["ports"]["server"]
+    for name, places in seen["ports"].items():
+        assert {ip for ip, _ in places} <= {"127.0.0.1"}, name
+    assert len(seen["ports"]["server"]) == 2  # the gateway, and the SuperLink behind it
+    assert all(
+        len(seen["ports"][site]) == 1 for site in SITES
+    )  # the SuperNode's Runtime API, for its own worker
+
+
+def test_no_planted_identifier_in_anything_that_was_written(finished: tuple[Loopback, dict]) -> None:
+    running, _ = finished
+    values = {value.encode() for value in planted(running.folder / "data") if len(value) >= 6}
+    assert len(values) > 20
+    searched = 0
+    for path in running.folder.rglob("*"):
+        if path.is_file() and running.folder / "data" not in path.parents:
+            content = path.read_bytes()
+            searched += 1
+            assert not [value for value in values if value in content], path
+    assert searched > 30
+
+
+def test_a_site_keeps_its_state_to_itself(finished: tuple[Loopback, dict]) -> None:
+    running, _ = finished
+    for site in SITES:
+        state = running.kit(site) / "state"
+        assert state.stat().st_mode & 0o077 == 0
+        for path in state.iterdir():
+            if path.is_file():
+                assert path.stat().st_mode & 0o077 == 0, path.name
+        receipts = (state / "audit" / "egress.jsonl").read_text().splitlines()
+        kinds = [json.loads(line)["kind"] for line in receipts]
+        assert kinds.count("trained") == ROUNDS
+
+
+def test_all_processes_are_gone(finished: tuple[Loopback, dict]) -> None:
+    running, _ = finished
+    mine = str(running.folder)
+    left = [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if process.pid != os.getpid() and any(mine in part for part in process.info["cmdline"] or [])
+    ]
+    assert not left
+
+
+@pytest.mark.slow
+def test_a_killed_server_ends_with_the_same_model(finished: tuple[Loopback, dict], tmp_path: Path) -> None:
+    uninterrupted, _ = finished
+    with federation(tmp_path / "killed", rounds=ROUNDS) as running:
+        start_all(running)
+        running.until(lambda: 1 in running.checkpoints(), "round 1 on disk")
+        running.until(lambda: running.progress()["round"] == 2, "round 2 begun")
+        running.kill("server")
+        running.start_server(resume=True)
+        finish_all(running)
+        assert running.model_digest() == uninterrupted.model_digest()
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_after_the_round_and_resume_goes_on(tmp_path: Path) -> None:
+    with federation(tmp_path / "stopped", rounds=3) as running:
+        start_all(running)
+        running.until(lambda: running.progress()["phase"] == "training", "the first round")
+        running.signal("server", signal.SIGINT)
+        assert running.wait("server") == 130, running.log("server")
+        done = running.checkpoints()
+        assert done and done[-1] < 3
+        assert "--resume" in running.log("server")
