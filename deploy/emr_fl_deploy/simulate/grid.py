@@ -54,6 +54,15 @@ class _Site:
     lock: threading.Lock
     process: ForkServerProcess | None = None
     connection: Connection | None = None
+    wanted: str = ""
+    """The message whose reply is still waited for."""
+
+    def end(self) -> None:
+        """Kill the process at once, even a stopped one."""
+        process = self.process
+        if process is not None and process.is_alive():
+            process.kill()
+            process.join(5)
 
 
 class InProcessGrid(Grid):
@@ -125,7 +134,11 @@ class InProcessGrid(Grid):
         ]
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Serialise and queue; returns at once with the message ids."""
+        """Serialise and queue; returns at once with the message ids.
+
+        A site that still works on an earlier message is ended and starts anew: its reply would come too late, and it must not
+        hold the place of the others.
+        """
         identifiers = []
         for message in messages:
             identifier = uuid.uuid4().hex
@@ -134,6 +147,11 @@ class InProcessGrid(Grid):
             raw = message_to_proto(message).SerializeToString()
             self.bytes_down += len(raw)
             identifiers.append(identifier)
+            with self._arrived:
+                late, site.wanted = site.wanted, identifier
+                answered = self._replies.pop(late, None) is not None
+            if late and not answered:
+                site.end()
             self._pool.submit(self._deliver, site, identifier, raw)
         return identifiers
 
@@ -143,6 +161,10 @@ class InProcessGrid(Grid):
         for identifier in message_ids:
             with self._arrived:
                 raw = self._replies.pop(identifier, None)
+                if raw is not None:
+                    for site in self._sites.values():
+                        if site.wanted == identifier:
+                            site.wanted = ""
             if raw is not None:
                 replies.append(message_from_proto(ProtoMessage.FromString(raw)))
         return replies
@@ -185,16 +207,18 @@ class InProcessGrid(Grid):
     def close(self) -> None:
         """End all sites' processes; safe to call twice."""
         self._closed = True
-        for site in self._sites.values():
-            if site.process is not None and site.process.is_alive():
-                site.process.terminate()
+        processes = [site.process for site in self._sites.values() if site.process is not None]
+        for process in processes:
+            if process.is_alive():
+                process.terminate()
+        for process in processes:
+            process.join(5)
+            if process.is_alive():  # stopped, or deep in a computation
+                process.kill()
+                process.join(5)
         self._pool.shutdown(wait=True, cancel_futures=True)
         for site in self._sites.values():
-            if site.process is not None:
-                site.process.join(5)
-                if site.process.is_alive():
-                    site.process.kill()
-                    site.process.join(5)
+            site.end()
             if site.connection is not None:
                 site.connection.close()
                 site.connection = None
@@ -206,24 +230,30 @@ class InProcessGrid(Grid):
         self.close()
 
     def _deliver(self, site: _Site, identifier: str, raw: bytes) -> None:
-        try:
-            with site.lock:
-                reply = self._exchange(site, raw)
-            self.bytes_up += len(reply)
-        except (EOFError, OSError) as error:
-            site.process, site.connection = None, None
-            request = message_from_proto(ProtoMessage.FromString(raw))
-            gone = Error(NODE_UNAVAILABLE, f"the process of site {site.name} ended ({type(error).__name__})")
-            reply = message_to_proto(Message(gone, reply_to=request)).SerializeToString()
+        with site.lock:
+            try:
+                reply = self._exchange(site, raw) if site.wanted == identifier else b""
+                self.bytes_up += len(reply)
+            except Exception as error:  # whatever it is, whoever waits must hear of it
+                site.end()
+                site.process, site.connection = None, None
+                request = message_from_proto(ProtoMessage.FromString(raw))
+                gone = Error(
+                    NODE_UNAVAILABLE, f"the process of site {site.name} ended ({type(error).__name__})"
+                )
+                reply = message_to_proto(Message(gone, reply_to=request)).SerializeToString()
         with self._arrived:
-            self._replies[identifier] = reply
-            self._arrived.notify_all()
+            if site.wanted == identifier:  # otherwise the round that asked is over
+                self._replies[identifier] = reply
+                self._arrived.notify_all()
 
     def _exchange(self, site: _Site, raw: bytes) -> bytes:
         if self._closed:
             raise EOFError
         if site.process is None or not site.process.is_alive():
             self._start(site)
+        if self._closed:  # meanwhile
+            raise EOFError
         assert site.connection is not None
         site.connection.send_bytes(raw)
         while True:
