@@ -8,7 +8,7 @@ order, so that neither memory nor the result depends on how many sites there are
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from flwr.serverapp import Grid
 
 from emr_fl_server.federation import Federation, FederationState
 from emr_fl_shared.app import from_records, to_records
-from emr_fl_shared.errors import EmrFlError, FederationError, StorageError
+from emr_fl_shared.errors import EmrFlError, FederationError, PolicyError, StorageError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.wire import (
     DESCRIBE,
@@ -43,6 +43,7 @@ class Observer(Protocol):
     """Who watches a federation: the terminal, the log."""
 
     def joined(self, sites: list[str]) -> None: ...
+    def resumed(self, round: int, passed_over: Sequence[str]) -> None: ...
     def round_started(self, number: int, rounds: int, sites: list[str]) -> None: ...
     def replied(self, site: str, reply: TrainReply) -> None: ...
     def refused(self, site: str, reason: str) -> None: ...
@@ -61,12 +62,14 @@ class Answer:
     failure: str = ""
 
     def read(self, kind: type[BodyT]) -> BodyT:
-        """The reply's body. Raises `FederationError` with the site's or our own reason if there is none."""
+        """The reply's body. Raises `PolicyError` if the site's policy refused, `FederationError` with the site's or our own reason if there
+        is none."""
         if self.failure:
             raise FederationError(self.failure)
         body = unpack_reply(self.body, kind)
         if isinstance(body, Failure):
-            raise FederationError(body.reason)
+            kind_of_error = PolicyError if body.cause == "policy" else FederationError
+            raise kind_of_error(body.reason)
         return body
 
 
@@ -75,9 +78,11 @@ def run_rounds(
 ) -> FederationState:
     """Run all rounds that are left with the sites in `nodes` (name → node id).
 
-    Raises `FederationError` when too few updates count.
+    Raises `FederationError` when too few updates count, `PolicyError` where that is for the sites' policies.
     """
     state = federation.start()
+    if state.round:
+        observer.resumed(state.round, state.passed_over)
     while not state.finished(federation.rounds, federation.patience):
         number = state.round + 1
         observer.round_started(number, federation.rounds, sorted(nodes))
@@ -108,7 +113,8 @@ def run_rounds(
         for site, reason in admission.compare(number, federation.max_norm_ratio).items():
             observer.refused(site, reason)
         if len(admission.accepted) < federation.min_sites:
-            raise FederationError(
+            forbidden = len(admission.accepted) + len(admission.forbidden) >= federation.min_sites
+            raise (PolicyError if forbidden else FederationError)(
                 tr("too few updates for this round to count", "本轮有效更新过少"),
                 where=f"round {number}",
                 got=str(len(admission.accepted)),
@@ -145,7 +151,7 @@ def evaluate_at_sites(
     for answer in ask(grid, nodes, EVALUATE, request, federation.model_payload(state), federation.deadline):
         try:
             reply = answer.read(EvaluateReply)
-        except FederationError:
+        except EmrFlError:
             continue  # a site that does not answer now has no score of the final model
         if reply.scores is not None:
             scores[answer.site] = reply.scores
@@ -164,7 +170,7 @@ def find_sites(grid: Grid, federation: Federation, observer: Observer) -> dict[s
     for answer in ask(grid, nodes, DESCRIBE, request, None, federation.deadline):
         try:
             reply = answer.read(DescribeReply)
-        except FederationError as error:
+        except EmrFlError as error:
             observer.refused(answer.site, error.render())
             continue
         if reply.site != answer.site and not answer.site.isdecimal():

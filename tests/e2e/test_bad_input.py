@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from emr_fl_deploy.cli import run
+from emr_fl_deploy.scoring import _texts
 from emr_fl_deploy.simulate.preflight import read_all
 from emr_fl_shared.config import load_settings
 
@@ -150,7 +153,7 @@ def test_warnings_of_data_that_can_be_used_all_the_same(hand_written: Path) -> N
         "sites.south.source: 1 of 23 rows are left out (no label: 1)",
         "sites.south.source: 1 of 22 records have no label of the label set",
         "sites.south.source: only 21 records",
-        "sites.south.source: about 1 of 22 texts are longer",
+        "about 1 of 143 texts are longer",
         "1 labels of the held-out sets occur at no site and can't be learned: 皮肤",
     ):
         assert part in said
@@ -210,6 +213,57 @@ def test_messages_come_in_chinese(capfd: pytest.CaptureFixture[str]) -> None:
     finally:
         set_language(None)
     assert "未知的引擎" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["simulate", "--rounds", "x"], "--rounds"),
+        (["simulate", "--nonsense"], "--nonsense"),
+        (["predict"], "--model"),
+        (["frobnicate"], "命令用法错误"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_in_chinese(arguments: list[str], said: str, capfd: pytest.CaptureFixture[str]) -> None:
+    from emr_fl_shared.messages import set_language
+
+    try:
+        assert run(["--lang", "zh", *arguments]) == 2
+    finally:
+        set_language(None)
+    errors = capfd.readouterr().err
+    assert said in errors
+    for english in ("Usage", "Try", "Error", "valid", "Missing", "No such"):
+        assert english not in errors
+
+
+def test_lines_of_a_file_keep_their_numbers(tmp_path: Path) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_bytes("咳嗽\r\n\n头痛\u2028两天\n".encode())
+    assert _texts([], file) == [(1, "咳嗽\r"), (3, "头痛\u2028两天")]
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_while_the_sample_is_made_says_how_to_go_on(tmp_path: Path, stop: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-P", "-m", "emr_fl_deploy.cli", "simulate"),
+            *("--records", "40000", "--out", "run"),
+        ],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until = time.monotonic() + 60
+    while not list((tmp_path / "run").glob(".data-*")) and time.monotonic() < until:
+        time.sleep(0.05)
+    process.send_signal(stop)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in errors
+    assert "--resume --out run" in errors
+    assert "Traceback" not in errors
 
 
 def test_help_is_quick() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,13 +69,17 @@ def simulate(request: Request) -> dict[str, Any]:
             simulation = Simulation(settings, folder, machine, console, sample_data=_is_sample(settings))
             results = simulation.run(with_baselines=request.baselines)
     except KeyboardInterrupt:
-        raise Interrupted(
-            tr("interrupted; complete rounds are kept", "已中断；已完成的轮次均已保存"),
-            where=str(folder),
-            do=f"emr-fl simulate --resume --out {folder}",
-        ) from None
+        message = tr("interrupted; complete rounds are kept", "已中断；已完成的轮次均已保存")
+        raise _interrupted(folder, message) from None
     print(summary(results, folder))
     return results
+
+
+def _interrupted(folder: Path, message: str) -> Interrupted:
+    # quoted, as the line is made to be copied
+    return Interrupted(
+        message, where=str(folder), do=f"emr-fl simulate --resume --out {shlex.quote(str(folder))}"
+    )
 
 
 def _check(request: Request) -> None:
@@ -134,7 +139,10 @@ def _prepare_folder(request: Request) -> tuple[Path, Settings, list[str]]:
 
 
 def _with_sample(folder: Path, sample: Sample) -> tuple[Path, Settings, list[str]]:
-    base = sample.make(folder)
+    try:
+        base = sample.make(folder)
+    except KeyboardInterrupt:
+        raise _interrupted(folder, tr("interrupted", "已中断")) from None
     file = base / "federation.toml"
     settings = settings_from(merge(read_toml(file), sample.settings), where=str(file))
     settings = settings.with_paths_from(base.resolve()).resolved()

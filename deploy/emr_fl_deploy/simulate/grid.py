@@ -11,6 +11,7 @@ Flower's `Grid` interface needs three types that flwr 1.41 exports from no publi
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.forkserver as forkserver
 import os
 import signal
 import threading
@@ -96,8 +97,7 @@ class InProcessGrid(Grid):
         self._replies: dict[str, bytes] = {}
         self._arrived = threading.Condition()
         self._closed = False
-        self._context: ForkServerContext = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(PRELOAD)
+        self._context = fork_server()
         self.bytes_down = 0
         self.bytes_up = 0
 
@@ -285,6 +285,19 @@ class InProcessGrid(Grid):
         site.process, site.connection = process, here
 
 
+def fork_server() -> ForkServerContext:
+    """The fork server, started. It and what it forks are deaf to Ctrl-C, which a terminal sends to all of them: it is for the
+    coordinator, which then ends its sites."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return context
+
+
 def _serve(
     connection: Connection,
     name: str,
@@ -296,8 +309,7 @@ def _serve(
     """A site's process: receive a message, run the ClientApp, send the reply; until the pipe closes."""
     import json
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the coordinator, which then ends its sites
-    _end_with_parent()
+    end_with_parent()
     os.environ.update(environment)
     import torch
 
@@ -324,7 +336,8 @@ def _serve(
         release_free_memory()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """End this process as soon as the one that asked for it is gone, however that happened."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     sentinel = parent.sentinel

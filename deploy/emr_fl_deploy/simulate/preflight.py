@@ -102,8 +102,8 @@ def read_all(settings: Settings) -> list[str]:
         files.append(_File(place, records))
     taxonomy = _taxonomy(settings, files)
     for file in files:
-        warnings += _of_file(file, taxonomy, settings.model.max_length)
-    return warnings + _of_labels(files)
+        warnings += _of_file(file, taxonomy)
+    return [*warnings, *_of_length(files, settings.model.max_length), *_of_labels(files)]
 
 
 def _places(settings: Settings) -> list[tuple[str, str]]:
@@ -127,7 +127,7 @@ def _taxonomy(settings: Settings, files: Iterable[_File]) -> Taxonomy:
     return column_taxonomy(names)
 
 
-def _of_file(file: _File, taxonomy: Taxonomy, max_length: int) -> list[str]:
+def _of_file(file: _File, taxonomy: Taxonomy) -> list[str]:
     warnings = []
     unlabelled = 0
     for record in file.records:
@@ -146,16 +146,22 @@ def _of_file(file: _File, taxonomy: Taxonomy, max_length: int) -> list[str]:
         warnings.append(
             tr(f"{file.place}: only {n - unlabelled} records", f"{file.place}：仅有 {n - unlabelled} 条记录")
         )
-    # two of the model's positions are taken; a character is at most one token of a Chinese encoder
-    long = sum(1 for record in file.records if len(note_text(record)) > max_length - 2)
-    if long:
-        warnings.append(
-            tr(
-                f"{file.place}: about {long} of {n} texts are longer than the model reads and will be cut (model.max_length = {max_length})",
-                f"{file.place}：{n} 条文本中约有 {long} 条超过模型长度，将被截断（model.max_length = {max_length}）",
-            )
-        )
     return warnings
+
+
+def _of_length(files: Iterable[_File], max_length: int) -> list[str]:
+    """Texts longer than the model; in one line, as every corpus has a few."""
+    texts = [note_text(record) for file in files for record in file.records]
+    # two of the model's positions are taken; a character is at most one token of a Chinese encoder
+    long = sum(1 for text in texts if len(text) > max_length - 2)
+    if not long:
+        return []
+    return [
+        tr(
+            f"about {long} of {len(texts)} texts are longer than the model reads and will be cut (model.max_length = {max_length})",
+            f"{len(texts)} 条文本中约有 {long} 条超过模型长度，将被截断（model.max_length = {max_length}）",
+        )
+    ]
 
 
 def _of_labels(files: Iterable[_File]) -> list[str]:

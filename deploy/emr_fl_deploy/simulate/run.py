@@ -23,6 +23,7 @@ from emr_fl_server.evaluation.evaluator import Evaluator, transfer_set
 from emr_fl_server.evaluation.sets import HeldOutSet, carve_validation
 from emr_fl_server.federation import Federation, as_json
 from emr_fl_server.report import model_card, write_report
+from emr_fl_server.report.reading import RESULTS, read_results
 from emr_fl_server.results import build_results
 from emr_fl_shared.config import Settings
 from emr_fl_shared.durable import write_durably
@@ -147,6 +148,7 @@ class Simulation:
         with self._grid() as grid:
             outcome = self._rounds(main, grid, tr("federation", "联邦"))
             results = self._finish(main, outcome, held_out, began)
+            self._keep_baselines(results)
             self._write(main, outcome, results)
             at = time.monotonic()
             if with_baselines:
@@ -232,11 +234,27 @@ class Simulation:
         )
         cost = results["cost"]
         cost["evaluate_s"] += held_out.seconds + attack_seconds
-        cost["wall_s"] = time.monotonic() - began
+        # what earlier processes of a resumed run spent on the rounds that they completed
+        earlier = outcome.last.history[: outcome.last.resumed_at]
+        parts = ("train_wall_s", "aggregate_s", "evaluate_s")
+        before = sum(entry["cost"][part] for entry in earlier for part in parts)
+        cost["wall_s"] = before + time.monotonic() - began
         cost["sites_peak_rss_mb"] = max(
             (site["peak_rss_mb"] for site in results["sites"].values()), default=0.0
         )
         return results
+
+    def _keep_baselines(self, results: dict[str, Any]) -> None:
+        """Take over the baselines of a run that was finished before: with the same settings they would come out the same."""
+        if not (self.folder / RESULTS).is_file():
+            return
+        earlier = read_results(self.folder)
+        results["baselines"] = earlier.get("baselines", {})
+        if "baselines_s" in earlier.get("cost", {}):
+            results["cost"]["baselines_s"] = earlier["cost"]["baselines_s"]
+        for name, site in earlier.get("sites", {}).items():
+            if "tfidf_local" in site and name in results["sites"]:
+                results["sites"][name]["tfidf_local"] = site["tfidf_local"]
 
     def _plain_baseline(self, results: dict[str, Any], held_out: HeldOut, grid: InProcessGrid | None) -> None:
         """The same federation without augmentation and adversarial training."""
@@ -301,5 +319,5 @@ class Simulation:
 
     def _write_results(self, results: Mapping[str, Any]) -> None:
         """`results.json` and the page made from it."""
-        write_durably(self.folder / "results.json", [as_json(results).encode()])
+        write_durably(self.folder / RESULTS, [as_json(results).encode()])
         write_report(self.folder)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,3 +138,24 @@ def test_receipts_are_written_before_anything_leaves(grid: InProcessGrid, tmp_pa
     receipts = (tmp_path / "run" / "audit" / "sites" / "north.jsonl").read_text(encoding="utf-8")
     assert '"kind": "described"' in receipts
     assert "咳嗽" not in receipts
+
+
+def test_workers_of_the_baselines_end_with_the_one_that_asked(tmp_path: Path) -> None:
+    script = tmp_path / "asks.py"
+    script.write_text(
+        "import os, time\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from emr_fl_deploy.simulate.grid import end_with_parent, fork_server\n"
+        "if __name__ == '__main__':\n"
+        "    pool = ProcessPoolExecutor(1, mp_context=fork_server(), initializer=end_with_parent)\n"
+        "    print(pool.submit(os.getpid).result(), flush=True)\n"
+        "    time.sleep(100)\n"
+    )
+    with subprocess.Popen([sys.executable, "-P", str(script)], stdout=subprocess.PIPE, text=True) as asks:
+        assert asks.stdout is not None
+        worker = int(asks.stdout.readline())
+        asks.kill()
+    until = time.monotonic() + 20
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{worker}").exists()
