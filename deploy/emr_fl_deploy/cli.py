@@ -106,20 +106,15 @@ def _wrong_usage(error: Any) -> int:
     where, got, message = "", "", "命令用法错误"
     if isinstance(error, click.NoSuchOption):
         message, got = "没有这个选项", error.option_name
-    elif isinstance(error, click.MissingParameter):
-        message, where = (
-            "缺少参数",
-            error.param_hint or (error.param.get_error_hint(error.ctx) if error.param and error.ctx else ""),
-        )
-    elif isinstance(error, click.BadParameter):
-        message, where = (
-            "取值不合法",
-            error.param_hint or (error.param.get_error_hint(error.ctx) if error.param and error.ctx else ""),
-        )
     elif isinstance(error, click.BadOptionUsage):
         message, where = "选项用法错误", error.option_name
+    elif isinstance(error, click.BadParameter):  # of which a missing one is a kind
+        message = "缺少参数" if isinstance(error, click.MissingParameter) else "取值不合法"
+        hint = error.param_hint or (
+            error.param.get_error_hint(error.ctx) if error.param and error.ctx else ""
+        )
+        where = hint if isinstance(hint, str) else " / ".join(hint)
     command = error.ctx.command_path if error.ctx else "emr-fl"
-    where = where if isinstance(where, str) else " / ".join(where)
     return _fail(UsageError(message, where=where, got=got, do=f"{command} --help"), debug=False)
 
 

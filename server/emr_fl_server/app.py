@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -20,6 +21,8 @@ class Outcome:
     last: FederationState
     best: FederationState
     site_scores: dict[str, SiteScores] = field(default_factory=dict)
+    site_scores_s: float = 0.0
+    """Seconds that the sites' own scoring took."""
 
 
 def server_app(federation: Federation, observer: Observer, done: Callable[[Outcome], None]) -> ServerApp:
@@ -31,6 +34,8 @@ def server_app(federation: Federation, observer: Observer, done: Callable[[Outco
         nodes = find_sites(grid, federation, observer)
         last = run_rounds(grid, federation, nodes, observer)
         best = federation.best(last)
-        done(Outcome(last, best, evaluate_at_sites(grid, federation, nodes, best)))
+        began = time.monotonic()
+        scores = evaluate_at_sites(grid, federation, nodes, best)
+        done(Outcome(last, best, scores, time.monotonic() - began))
 
     return app

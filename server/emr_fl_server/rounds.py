@@ -37,6 +37,8 @@ from emr_fl_shared.wire import (
 
 POLL_SECONDS = 0.2
 JOIN_SECONDS = 60.0
+NODE_UNAVAILABLE = 5
+"""Flower's error code for a node that is gone."""
 
 
 class Observer(Protocol):
@@ -237,9 +239,12 @@ def ask(
 def _answer(message: Message, site: str) -> Answer:
     if message.has_error():
         # Flower's own reason may hold a traceback of the other side: only its code is kept.
-        return Answer(
-            site, failure=tr("no answer: Flower error ", "没有应答：Flower 错误 ") + str(message.error.code)
-        )
+        code = message.error.code
+        if code == NODE_UNAVAILABLE:
+            return Answer(
+                site, failure=tr("no answer: the site's process ended", "没有应答：该机构的进程已结束")
+            )
+        return Answer(site, failure=tr("no answer: Flower error ", "没有应答：Flower 错误 ") + str(code))
     try:
         body, payload = from_records(message.content)
     except FederationError as error:

@@ -50,6 +50,11 @@ def without_labels(folder: Path) -> None:
     (folder / "north.csv").write_text("text,labels\n咳嗽,\n头痛,\n", encoding="utf-8")
 
 
+def folder_for_file(folder: Path) -> None:
+    (folder / "north.csv").unlink()
+    (folder / "north.csv").mkdir()
+
+
 def one_site(text: str) -> str:
     return text.partition("[sites.south]")[0]
 
@@ -68,7 +73,7 @@ CASES = [
         nothing, ["--set", "labels.taxonomy=mine"], 2, ["labels.taxonomy", "outpatient-50"], id="label set"
     ),
     pytest.param(
-        lambda folder: (folder / "north.csv").unlink() or (folder / "north.csv").mkdir(),
+        folder_for_file,
         [],
         1,
         ["sites.north.source", "folder, not a file"],

@@ -177,8 +177,8 @@ def _resumed(request: Request) -> tuple[Path, Settings, list[str]]:
     if not path.is_file():
         assert sample is not None
         asked = _settings_tree(request)
-        given = [tree for _, tree in asked.over] if asked.base is None else [asked.tree]
-        if any(merge(sample.settings, tree) != sample.settings for tree in given):
+        layers = [tree for _, tree in asked.over] if asked.base is None else [asked.tree]
+        if any(merge(sample.settings, tree) != sample.settings for tree in layers):
             raise _other_settings(folder, *differences(sample.settings, asked.tree))
         return _with_sample(folder, sample)
     settings = settings_from(read_toml(path), where=str(path))
@@ -193,10 +193,10 @@ def _resumed(request: Request) -> tuple[Path, Settings, list[str]]:
         tree, base = settings.as_toml_dict(), folder
         for _, layer in reversed(asked.over):
             tree = merge(tree, layer)
-    wanted = settings_from(tree, where=asked.where, over=asked.over)
-    wanted = wanted.with_paths_from(base.resolve()).resolved()
-    if wanted != settings:
-        raise _other_settings(folder, *differences(settings.as_toml_dict(), wanted.as_toml_dict()))
+    given = settings_from(tree, where=asked.where, over=asked.over)
+    given = given.with_paths_from(base.resolve()).resolved()
+    if given != settings:
+        raise _other_settings(folder, *differences(settings.as_toml_dict(), given.as_toml_dict()))
     return folder, settings, _checked(settings)
 
 

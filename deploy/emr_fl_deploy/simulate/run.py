@@ -223,7 +223,6 @@ class Simulation:
         assert federation.evaluator is not None
         at = time.monotonic()
         adversarial = self._attack(federation, outcome)
-        attack_seconds = time.monotonic() - at
         results = build_results(
             federation,
             outcome,
@@ -233,7 +232,8 @@ class Simulation:
             sample_data=self.sample_data,
         )
         cost = results["cost"]
-        cost["evaluate_s"] += held_out.seconds + attack_seconds
+        # scoring outside the rounds: the sets made, each site's own scores, the attack, the scores per label
+        cost["evaluate_s"] += held_out.seconds + outcome.site_scores_s + time.monotonic() - at
         # what earlier processes of a resumed run spent on the rounds that they completed
         earlier = outcome.last.history[: outcome.last.resumed_at]
         parts = ("train_wall_s", "aggregate_s", "evaluate_s")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,14 +24,15 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
-SAMPLE = {"sites": 2, "records": 200, "seed": 3, "rounds": 4}
+def sample(out: Path) -> Request:
+    return Request(out=out, sites=2, records=200, seed=3, rounds=4)
 
 
 @pytest.mark.parametrize("at", ["_making", "write_settings"])
 def test_a_run_killed_while_its_sample_is_made_is_taken_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
-    whole, _, _ = _prepare_folder(Request(out=tmp_path / "whole", **SAMPLE))
+    whole, _, _ = _prepare_folder(sample(tmp_path / "whole"))
     killed = tmp_path / "killed"
     with monkeypatch.context() as patched:
         if at == "_making":
@@ -48,7 +50,7 @@ def test_a_run_killed_while_its_sample_is_made_is_taken_up(
 
             patched.setattr(command, "write_settings", write_settings)
         with pytest.raises(Killed):
-            _prepare_folder(Request(out=killed, **SAMPLE))
+            _prepare_folder(sample(killed))
     with pytest.raises(SettingsError, match="own settings"):
         _prepare_folder(Request(out=killed, resume=True, seed=4))
     with pytest.raises(SettingsError, match="--records"):
@@ -69,10 +71,10 @@ def study_run(hand_written: Path, out: Path) -> Path:
     ids=str,
 )
 def test_a_run_continues_with_settings_that_say_the_same(
-    hand_written: Path, tmp_path: Path, given: dict[str, object]
+    hand_written: Path, tmp_path: Path, given: dict[str, Any]
 ) -> None:
     run = study_run(hand_written, tmp_path / "run")
-    _, settings, _ = _prepare_folder(Request(out=run, resume=True, **given))  # type: ignore[arg-type]
+    _, settings, _ = _prepare_folder(Request(out=run, resume=True, **given))
     assert (settings.federation.rounds, settings.seed, settings.training.epochs) == (3, 5, 2)
 
 
@@ -88,12 +90,12 @@ def test_a_run_continues_with_settings_that_say_the_same(
     ids=str,
 )
 def test_a_run_refuses_other_settings_and_names_only_those(
-    hand_written: Path, tmp_path: Path, given: dict[str, object], place: str
+    hand_written: Path, tmp_path: Path, given: dict[str, Any], place: str
 ) -> None:
     run = study_run(hand_written, tmp_path / "run")
     before = files(run)
     with pytest.raises(SettingsError) as caught:
-        _prepare_folder(Request(out=run, resume=True, **given))  # type: ignore[arg-type]
+        _prepare_folder(Request(out=run, resume=True, **given))
     assert caught.value.got == place
     assert files(run) == before
 
