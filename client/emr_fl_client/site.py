@@ -215,8 +215,9 @@ class Site:
             residual = unpack_tensors(previous.read_bytes(), shapes)
         packed = pack_tensors(difference, request.payload, residual=residual)
         write_durably(self._residual_file(request.round), [pack_tensors(packed.residual).data])
-        # The round before stays: a coordinator that crashed now asks for this round once more.
-        self._residual_file(request.round - 2).unlink(missing_ok=True)
+        # The last two rounds stay: a coordinator that crashed now asks for this round once more, or, where its newest
+        # checkpoint is damaged (it keeps two), for the one before.
+        self._residual_file(request.round - 3).unlink(missing_ok=True)
         return packed.data
 
     def _residual_file(self, round_number: int) -> Path:

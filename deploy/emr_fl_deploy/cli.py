@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from emr_fl_shared.errors import EmrFlError, Interrupted
 from emr_fl_shared.messages import set_language, tr
@@ -18,6 +19,8 @@ def main() -> NoReturn:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(encoding="utf-8", errors="replace")
+    # A cluster's or a container's stop ends as Ctrl-C does: complete rounds kept, no process left, one message.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(sys.argv[1:]))
 
 
@@ -80,13 +83,39 @@ def _dispatch(arguments: Sequence[str]) -> int:
         print(error.ctx.get_help() if error.ctx else "", file=sys.stderr)
         return 2
     except click.UsageError as error:
-        error.show(file=sys.stderr)
-        return 2
+        return _wrong_usage(error)
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.Abort:
         raise KeyboardInterrupt from None
+    if outcome == Interrupted.exit_code:  # typer turns Ctrl-C into this number
+        raise KeyboardInterrupt
     return outcome if isinstance(outcome, int) else 0
+
+
+def _wrong_usage(error: Any) -> int:
+    """Click's own message in English; in Chinese, which click does not speak, ours."""
+    import click
+
+    from emr_fl_shared.errors import UsageError
+    from emr_fl_shared.messages import language
+
+    if language() != "zh":
+        error.show(file=sys.stderr)
+        return int(error.exit_code)
+    where, got, message = "", "", "命令用法错误"
+    if isinstance(error, click.NoSuchOption):
+        message, got = "没有这个选项", error.option_name
+    elif isinstance(error, click.BadOptionUsage):
+        message, where = "选项用法错误", error.option_name
+    elif isinstance(error, click.BadParameter):  # of which a missing one is a kind
+        message = "缺少参数" if isinstance(error, click.MissingParameter) else "取值不合法"
+        hint = error.param_hint or (
+            error.param.get_error_hint(error.ctx) if error.param and error.ctx else ""
+        )
+        where = hint if isinstance(hint, str) else " / ".join(hint)
+    command = error.ctx.command_path if error.ctx else "emr-fl"
+    return _fail(UsageError(message, where=where, got=got, do=f"{command} --help"), debug=False)
 
 
 def _fail(error: EmrFlError, debug: bool) -> int:

@@ -18,7 +18,8 @@ SETS = ("standard", "noisy", "adversarial")
 
 def predict(model: Path, texts: Sequence[str], *, file: Path | None, as_json: bool, top: int) -> None:
     """Print labels and probabilities of each text. Nothing of a text is stored."""
-    given = _texts(texts, file)
+    numbered = _texts(texts, file)
+    given = [text for _, text in numbered]
 
     import numpy as np
 
@@ -35,7 +36,7 @@ def predict(model: Path, texts: Sequence[str], *, file: Path | None, as_json: bo
     probabilities = saved.decision.probabilities(predict_logits(saved.encoder.model, token_ids))
     decided = saved.decision.decide(probabilities)
     labels = saved.labels.labels
-    for row in range(len(given)):
+    for row, (number, _) in enumerate(numbered):
         order = [int(index) for index in np.argsort(-probabilities[row], kind="stable")]
         shown = [index for index in order if decided[row, index]]
         shown += [index for index in order if not decided[row, index]][: max(0, top - len(shown))]
@@ -50,10 +51,10 @@ def predict(model: Path, texts: Sequence[str], *, file: Path | None, as_json: bo
             for index in shown
         ]
         if as_json:
-            print(json.dumps({"text": row + 1, "labels": answer}, ensure_ascii=False))
+            print(json.dumps({"text": number, "labels": answer}, ensure_ascii=False))
             continue
         print(
-            f"[{row + 1}]"
+            f"[{number}]"
             + ("" if decided[row].any() else " " + tr("no label is sure enough", "没有足够确定的标签"))
         )
         for entry in answer:
@@ -125,7 +126,8 @@ def evaluate(
     return result
 
 
-def _texts(texts: Sequence[str], file: Path | None) -> list[str]:
+def _texts(texts: Sequence[str], file: Path | None) -> list[tuple[int, str]]:
+    """The texts with their numbers: of the argument, or of the line in the file, where blank lines count but give none."""
     if texts and file is not None:
         raise UsageError(tr("texts or a file, not both", "文本与文件只能给其一"), where="--file")
     if file is not None:
@@ -141,7 +143,8 @@ def _texts(texts: Sequence[str], file: Path | None) -> list[str]:
             raise DataError(
                 tr("the file is not UTF-8 text", "文件不是 UTF-8 文本"), where=str(file)
             ) from None
-        texts = [line for line in content.splitlines() if line.strip()]
+        texts = content.split("\n")
+    numbered = [(number, text) for number, text in enumerate(texts, 1) if file is None or text.strip()]
     if not any(text.strip() for text in texts):
         raise UsageError(
             tr("there is no text", "没有文本"),
@@ -150,7 +153,7 @@ def _texts(texts: Sequence[str], file: Path | None) -> list[str]:
                 "请以参数给出文本，或用 --file F（- 为标准输入）",
             ),
         )
-    return list(texts)
+    return numbered
 
 
 def _columns(assignments: Sequence[str]) -> dict[str, str]:

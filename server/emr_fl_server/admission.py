@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from emr_fl_server.aggregation import Spool, SpooledUpdate, apply_mean, compare_norms
 from emr_fl_shared.durable import storage_error
-from emr_fl_shared.errors import DataError, EmrFlError, FederationError
+from emr_fl_shared.errors import DataError, EmrFlError, FederationError, PolicyError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.payload import Form
 from emr_fl_shared.wire import TrainReply
@@ -54,6 +54,8 @@ class Admission:
         self._audit = audit
         self.accepted: dict[str, TrainReply] = {}
         self.refused: dict[str, str] = {}
+        self.forbidden: set[str] = set()
+        """Those of the refused whose own policy said no."""
         self.bytes_up = 0
 
     def admit(self, site: str, round: int, reply: TrainReply, payload: bytes | None) -> None:
@@ -84,6 +86,8 @@ class Admission:
     def refuse(self, site: str, round: int, error: EmrFlError) -> None:
         """Record why a site's reply does not count."""
         self.refused[site] = error.render()
+        if isinstance(error, PolicyError):
+            self.forbidden.add(site)
         self._audit.write("refused", site=site, round=round, reason=error.render())
 
     def late(self, site: str, round: int) -> None:

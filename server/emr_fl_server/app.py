@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -21,6 +22,7 @@ class Outcome:
     last: FederationState
     best: FederationState
     site_scores: dict[str, SiteScores] = field(default_factory=dict)
+    site_scores_s: float = 0.0
 
 
 def server_app(federation: Federation, observer: Observer, done: Callable[[Outcome], None]) -> ServerApp:
@@ -42,4 +44,6 @@ def run_federation(grid: Grid, federation: Federation, observer: Observer) -> Ou
     best = federation.best(last)
     if federation.stop_requested():
         return Outcome(last, best)
-    return Outcome(last, best, evaluate_at_sites(grid, federation, roster.present(), best))
+    began = time.monotonic()
+    scores = evaluate_at_sites(grid, federation, roster.present(), best)
+    return Outcome(last, best, scores, time.monotonic() - began)

@@ -20,7 +20,7 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from emr_fl_shared.app import from_records, to_records
-from emr_fl_shared.errors import FederationError
+from emr_fl_shared.errors import FederationError, PolicyError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.wire import Body, BodyT, Failure, pack, unpack_reply
 
@@ -28,6 +28,8 @@ POLL_SECONDS = 0.2
 LOOK_SECONDS = 2.0
 ABSENCE_SECONDS = 90.0
 """Flower takes up to 60 s to notice that a node is gone, and a node that was killed may come back only after that."""
+NODE_UNAVAILABLE = 5
+"""Flower's error code for a node that is gone."""
 MOST_TRIES = 5
 """A site that dies over the question every time is not asked for ever."""
 
@@ -67,12 +69,13 @@ class Answer:
     failure: str = ""
 
     def read(self, kind: type[BodyT]) -> BodyT:
-        """The reply's body. Raises `FederationError` with the site's or our own reason if there is none."""
+        """The reply's body. Raises `PolicyError` if the site's policy refused, `FederationError` with the site's or our own
+        reason if there is none."""
         if self.failure:
             raise FederationError(self.failure)
         body = unpack_reply(self.body, kind)
         if isinstance(body, Failure):
-            raise FederationError(body.reason)
+            raise (PolicyError if body.cause == "policy" else FederationError)(body.reason)
         return body
 
 
@@ -182,9 +185,12 @@ def _given_up(wanted: _Pending) -> bool:
 def _answer(message: Message, site: str) -> Answer:
     if message.has_error():
         # Flower's own reason may hold a traceback of the other side: only its code is kept.
-        return Answer(
-            site, failure=tr("no answer: Flower error ", "没有应答：Flower 错误 ") + str(message.error.code)
-        )
+        code = message.error.code
+        if code == NODE_UNAVAILABLE:
+            return Answer(
+                site, failure=tr("no answer: the site's process ended", "没有应答：该机构的进程已结束")
+            )
+        return Answer(site, failure=tr("no answer: Flower error ", "没有应答：Flower 错误 ") + str(code))
     try:
         body, payload = from_records(message.content)
     except FederationError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -97,6 +98,13 @@ class RoundObserver:
         self._console.say(
             f"{self._title}: {len(sites)} sites: {', '.join(sites)}",
             f"{self._title}：{len(sites)} 家机构：{'、'.join(sites)}",
+        )
+
+    def resumed(self, round: int, passed_over: Sequence[str]) -> None:
+        for warning in passed_over:
+            self._console.warn(warning, warning)
+        self._console.say(
+            f"{self._title}: continues after round {round}", f"{self._title}：从第 {round} 轮之后继续"
         )
 
     def round_started(self, number: int, rounds: int, sites: list[str]) -> None:

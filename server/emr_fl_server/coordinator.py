@@ -12,6 +12,7 @@ from emr_fl_server.evaluation.evaluator import Evaluator
 from emr_fl_server.evaluation.held_out import HeldOutSets
 from emr_fl_server.federation import Federation, as_json
 from emr_fl_server.report import model_card, write_report
+from emr_fl_server.report.reading import RESULTS
 from emr_fl_server.results import build_results
 from emr_fl_shared.config import Settings
 from emr_fl_shared.durable import write_durably
@@ -66,7 +67,6 @@ def finish(
     """Attack the final model and gather the results. `began` is `time.monotonic()` at the start of the run."""
     at = time.monotonic()
     adversarial = attack_final(federation, outcome)
-    attack_seconds = time.monotonic() - at
     results = build_results(
         federation,
         outcome,
@@ -76,8 +76,14 @@ def finish(
         sample_data=sample_data,
     )
     cost = results["cost"]
-    cost["evaluate_s"] += held_out.seconds + attack_seconds
-    cost["wall_s"] = time.monotonic() - began
+    # scoring outside the rounds: the sets made, each site's own scores, the attack, the scores per label
+    cost["evaluate_s"] += held_out.seconds + outcome.site_scores_s + time.monotonic() - at
+    # what earlier processes of a resumed run spent on the rounds that they completed
+    earlier = outcome.last.history[: outcome.last.resumed_at]
+    parts = ("train_wall_s", "aggregate_s", "evaluate_s")
+    cost["wall_s"] = (
+        sum(entry["cost"][part] for entry in earlier for part in parts) + time.monotonic() - began
+    )
     cost["sites_peak_rss_mb"] = max((site["peak_rss_mb"] for site in results["sites"].values()), default=0.0)
     return results
 
@@ -93,7 +99,7 @@ def write_outcome(folder: Path, federation: Federation, outcome: Outcome, result
 
 def write_results(folder: Path, results: Mapping[str, Any]) -> None:
     """`results.json` and the page made from it."""
-    write_durably(folder / "results.json", [as_json(results).encode()])
+    write_durably(folder / RESULTS, [as_json(results).encode()])
     write_report(folder)
 
 

@@ -42,6 +42,10 @@ class FederationState:
     best_score: float = -1.0
     history: tuple[dict[str, Any], ...] = ()
     sites: dict[str, dict[str, Any]] = field(default_factory=dict)
+    resumed_at: int = 0
+    """The round after which this process took the run up; 0 for a run of one piece."""
+    passed_over: tuple[str, ...] = ()
+    """Newer checkpoints that could not be used, a line each."""
 
     def after(
         self,
@@ -94,6 +98,8 @@ class FederationState:
             best_score=macro if better else self.best_score,
             history=(*self.history, entry),
             sites=sites,
+            resumed_at=self.resumed_at,
+            passed_over=self.passed_over,
         )
 
     def finished(self, rounds: int, patience: int) -> bool:
@@ -232,7 +238,7 @@ class Federation:
             )
         state = FederationState.from_json(checkpoint.state["federation"], checkpoint.tensors)
         self._write_metrics(state)
-        return state
+        return replace(state, resumed_at=state.round, passed_over=checkpoint.warnings)
 
     def save(self, state: FederationState) -> None:
         """Write the checkpoint of a complete round, atomically, then the lines of `metrics.jsonl`."""

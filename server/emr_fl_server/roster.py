@@ -9,7 +9,7 @@ from flwr.serverapp import Grid
 
 from emr_fl_server.asking import Answer, Asking, ask
 from emr_fl_server.federation import Federation
-from emr_fl_shared.errors import FederationError, Interrupted
+from emr_fl_shared.errors import EmrFlError, FederationError, Interrupted
 from emr_fl_shared.messages import tr
 from emr_fl_shared.wire import DESCRIBE, DescribeReply, DescribeRequest
 
@@ -110,7 +110,7 @@ class Roster:
             node = by_name[answer.site]
             try:
                 found[answer.site] = self._checked(answer)
-            except FederationError as error:
+            except EmrFlError as error:
                 self._failed[node] = time.monotonic() + ASK_AGAIN_SECONDS
                 self._observer.refused(answer.site, error.render())
             else:

@@ -8,7 +8,7 @@ order, so that neither memory nor the result depends on how many sites there are
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from flwr.serverapp import Grid
@@ -16,7 +16,7 @@ from flwr.serverapp import Grid
 from emr_fl_server.asking import Asking, Presence, ask
 from emr_fl_server.federation import Federation, FederationState
 from emr_fl_server.roster import Roster
-from emr_fl_shared.errors import EmrFlError, FederationError, StorageError
+from emr_fl_shared.errors import EmrFlError, FederationError, PolicyError, StorageError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.wire import EVALUATE, TRAIN, EvaluateReply, SiteScores, TrainReply
 
@@ -26,6 +26,7 @@ class Observer(Protocol):
 
     def missing(self, present: list[str], absent: list[str]) -> None: ...
     def joined(self, sites: list[str]) -> None: ...
+    def resumed(self, round: int, passed_over: Sequence[str]) -> None: ...
     def round_started(self, number: int, rounds: int, sites: list[str]) -> None: ...
     def replied(self, site: str, reply: TrainReply) -> None: ...
     def refused(self, site: str, reason: str) -> None: ...
@@ -39,16 +40,18 @@ def run_rounds(roster: Roster, federation: Federation, observer: Observer) -> Fe
     """Run all rounds that are left, each with the sites that are there then, until they are done or a stop was asked for.
 
     A round with too few updates changes nothing; where sites can come back (`federation.waits`) it is asked for again after a
-    growing pause, otherwise `FederationError` is raised.
+    growing pause, otherwise the error is raised: `PolicyError` where the sites' policies are the reason.
     """
     state = federation.start()
+    if state.round:
+        observer.resumed(state.round, state.passed_over)
     failures = 0
     while not state.finished(federation.rounds, federation.patience) and not federation.stop_requested():
         try:
             state = run_round(roster, federation, observer, state)
             failures = 0
-        except TooFewUpdates as error:
-            if not federation.waits:
+        except (TooFewUpdates, PolicyError) as error:
+            if not federation.waits or isinstance(error, PolicyError):
                 raise
             failures += 1
             pause = min(300.0, 5.0 * 2.0 ** min(failures - 1, 10))
@@ -64,7 +67,7 @@ class TooFewUpdates(FederationError):
 def run_round(
     roster: Roster, federation: Federation, observer: Observer, state: FederationState
 ) -> FederationState:
-    """One round; returns the state after it, which is on disk by then. Raises `TooFewUpdates`."""
+    """One round; returns the state after it, which is on disk by then. Raises `TooFewUpdates` or `PolicyError`."""
     number = state.round + 1
     nodes = roster.present()
     observer.round_started(number, federation.rounds, sorted(nodes))
@@ -103,7 +106,8 @@ def run_round(
     for site, reason in admission.compare(number, federation.max_norm_ratio).items():
         observer.refused(site, reason)
     if len(admission.accepted) < federation.min_sites:
-        raise TooFewUpdates(
+        forbidden = len(admission.accepted) + len(admission.forbidden) >= federation.min_sites
+        raise (PolicyError if forbidden else TooFewUpdates)(
             tr("too few updates for this round to count", "本轮有效更新过少"),
             where=f"round {number}",
             got=str(len(admission.accepted)),
@@ -141,7 +145,7 @@ def evaluate_at_sites(
     for answer in ask(grid, nodes, asking, federation.presence, lambda _: True):
         try:
             reply = answer.read(EvaluateReply)
-        except FederationError:
+        except EmrFlError:
             continue  # a site that does not answer now has no score of the final model
         if reply.scores is not None:
             scores[answer.site] = reply.scores

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from emr_fl_deploy.cli import run
+from emr_fl_deploy.scoring import _texts
+from emr_fl_deploy.simulate.preflight import read_all
+from emr_fl_shared.config import load_settings
 
 TOML = "federation.toml"
 
@@ -45,6 +50,11 @@ def without_labels(folder: Path) -> None:
     (folder / "north.csv").write_text("text,labels\n咳嗽,\n头痛,\n", encoding="utf-8")
 
 
+def folder_for_file(folder: Path) -> None:
+    (folder / "north.csv").unlink()
+    (folder / "north.csv").mkdir()
+
+
 def one_site(text: str) -> str:
     return text.partition("[sites.south]")[0]
 
@@ -56,7 +66,19 @@ CASES = [
     pytest.param(nothing, ["--set", "training.epochs=many"], 2, ["training.epochs", "many"], id="wrong type"),
     pytest.param(nothing, ["--set", "nonsense"], 2, ["--set"], id="no assignment"),
     pytest.param(nothing, ["--engine", "warp"], 2, ["--engine", "local | ray"], id="unknown engine"),
-    pytest.param(nothing, ["--rounds", "0"], 2, ["federation.rounds"], id="no rounds"),
+    pytest.param(nothing, ["--rounds", "0"], 2, ["--rounds: federation.rounds"], id="no rounds"),
+    pytest.param(nothing, ["--gpus", "nan"], 2, ["--gpus"], id="gpus"),
+    pytest.param(nothing, ["--set", "training.weight_decay=inf"], 2, ["weight_decay"], id="infinity"),
+    pytest.param(
+        nothing, ["--set", "labels.taxonomy=mine"], 2, ["labels.taxonomy", "outpatient-50"], id="label set"
+    ),
+    pytest.param(
+        folder_for_file,
+        [],
+        1,
+        ["sites.north.source", "folder, not a file"],
+        id="folder in place of a file",
+    ),
     pytest.param(
         nothing, ["--set", "training.adversarial.method=magic"], 2, ["method", "freelb"], id="method"
     ),
@@ -110,6 +132,43 @@ def test_bad_input_is_said_once_and_clearly(
         assert part in errors
     for secret in ("咳嗽", "头痛"):
         assert secret not in errors
+    if "one" not in said:  # which is only known once the sites have named their labels
+        assert not (tmp_path / "run").exists()
+
+
+def test_too_few_sample_sites_or_records_leave_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for options in (["--sites", "1"], ["--records", "5"], ["--sites", "99"]):
+        assert run(["simulate", "--out", str(tmp_path / "run"), *options]) == 2
+        assert not (tmp_path / "run").exists()
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_warnings_of_data_that_can_be_used_all_the_same(hand_written: Path) -> None:
+    (hand_written / "south.csv").write_text(
+        "text,labels\n" + "咳嗽三天,呼吸\n" * 20 + "头痛,\n" + f"{'咳' * 200},呼吸\n" + "头痛,罕见\n",
+        encoding="utf-8",
+    )
+    with (hand_written / "standard.csv").open("a", encoding="utf-8") as stream:
+        stream.write("皮疹两天,皮肤\n")
+    settings = load_settings(hand_written / "federation.toml", environment={}).with_paths_from(hand_written)
+    said = "\n".join(read_all(settings))
+    for part in (
+        "sites.south.source: 1 of 23 rows are left out (no label: 1)",
+        "sites.south.source: 1 of 22 records have no label of the label set",
+        "sites.south.source: only 21 records",
+        "about 1 of 143 texts are longer",
+        "1 labels of the held-out sets occur at no site and can't be learned: 皮肤",
+    ):
+        assert part in said
+    assert "咳嗽" not in said
+    assert "sites.north" not in said
+
+
+def test_clean_data_bring_no_warning(hand_written: Path) -> None:
+    settings = load_settings(hand_written / "federation.toml", environment={}).with_paths_from(hand_written)
+    assert read_all(settings) == []
 
 
 def test_a_full_run_folder_is_not_overwritten(
@@ -159,6 +218,57 @@ def test_messages_come_in_chinese(capfd: pytest.CaptureFixture[str]) -> None:
     finally:
         set_language(None)
     assert "未知的引擎" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["simulate", "--rounds", "x"], "--rounds"),
+        (["simulate", "--nonsense"], "--nonsense"),
+        (["predict"], "--model"),
+        (["frobnicate"], "命令用法错误"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_in_chinese(arguments: list[str], said: str, capfd: pytest.CaptureFixture[str]) -> None:
+    from emr_fl_shared.messages import set_language
+
+    try:
+        assert run(["--lang", "zh", *arguments]) == 2
+    finally:
+        set_language(None)
+    errors = capfd.readouterr().err
+    assert said in errors
+    for english in ("Usage", "Try", "Error", "valid", "Missing", "No such"):
+        assert english not in errors
+
+
+def test_lines_of_a_file_keep_their_numbers(tmp_path: Path) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_bytes("咳嗽\r\n\n头痛\u2028两天\n".encode())
+    assert _texts([], file) == [(1, "咳嗽\r"), (3, "头痛\u2028两天")]
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_while_the_sample_is_made_says_how_to_go_on(tmp_path: Path, stop: signal.Signals) -> None:
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-P", "-m", "emr_fl_deploy.cli", "simulate"),
+            *("--records", "40000", "--out", "run"),
+        ],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until = time.monotonic() + 60
+    while not list((tmp_path / "run").glob(".data-*")) and time.monotonic() < until:
+        time.sleep(0.05)
+    process.send_signal(stop)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in errors
+    assert "--resume --out run" in errors
+    assert "Traceback" not in errors
 
 
 def test_help_is_quick() -> None:

@@ -250,3 +250,43 @@ def test_interruption_says_how_to_go_on_and_leaves_no_process(hand_written: Path
     assert "Traceback" not in errors
     left = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
     assert not [line for line in left.splitlines() if str(tmp_path) in line]
+
+
+def test_a_damaged_checkpoint_is_said_and_nothing_of_a_finished_run_is_lost(
+    hand_written: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    whole = start(tmp_path, hand_written, "run")
+    assert whole.wait(300) == 0, whole.stderr
+    before = scores(run)
+    metrics = (run / "metrics.jsonl").read_bytes()
+    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    results["baselines"] = {"tfidf_balanced_pooled": {"standard": {"macro_f1": 0.5}}}
+    (run / "results.json").write_text(json.dumps(results), encoding="utf-8")
+    newest = max((run / "checkpoints").iterdir())
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    resumed = emr_fl("simulate", "--resume", "--out", "run", "--no-baselines", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "checkpoint of round 4 can't be used" in resumed.stderr
+    assert "continues after round 3" in resumed.stderr
+    after = scores(run)
+    assert after.pop("baselines") == results["baselines"]
+    del before["baselines"]
+    assert after == before
+    assert (run / "metrics.jsonl").read_bytes() == metrics
+    cost = json.loads((run / "results.json").read_text(encoding="utf-8"))["cost"]
+    assert cost["wall_s"] > cost["train_wall_s"] + cost["aggregate_s"] + cost["evaluate_s"] - 0.01
+
+
+def test_a_run_that_the_sites_policies_stop_has_an_exit_code_of_its_own(
+    hand_written: Path, tmp_path: Path
+) -> None:
+    limits = [f"--set=sites.{name}.policy.max_rounds=1" for name in ("north", "south")]
+    stopped = emr_fl(
+        *("simulate", "--data", str(hand_written), "--out", "run", "--rounds", "2", "--no-baselines"),
+        *(*QUICK, *limits),
+        cwd=tmp_path,
+    )
+    assert stopped.returncode == 3, stopped.stderr
+    assert "policy.max_rounds" in stopped.stderr
+    assert list((tmp_path / "run" / "checkpoints").glob("round-000001.*"))

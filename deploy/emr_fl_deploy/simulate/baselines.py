@@ -6,7 +6,6 @@ itself, through the same steps and with the same split as the site, and runs in 
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from emr_fl_client.app import progress_nowhere
-from emr_fl_deploy.simulate.grid import PRELOAD
+from emr_fl_deploy.simulate.grid import end_with_parent, fork_server
 from emr_fl_deploy.simulate.sites import make_site
 from emr_fl_server.evaluation.sets import HeldOutSet
 from emr_fl_shared.config import Settings
@@ -56,11 +55,18 @@ def run_tfidf(
         key: Job(group, settings, taxonomy.to_json(), run, validation, dict(sets))
         for key, group in groups.items()
     }
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
-    with ProcessPoolExecutor(max_workers=max(1, parallel), mp_context=context) as pool:
+    with ProcessPoolExecutor(
+        max_workers=max(1, parallel), mp_context=fork_server(), initializer=end_with_parent
+    ) as pool:
         futures = {key: pool.submit(train_and_score, job) for key, job in jobs.items()}
-        return {key: future.result() for key, future in futures.items()}
+        try:
+            return {key: future.result() for key, future in futures.items()}
+        except BaseException:  # Ctrl-C, or a job that failed: the others are not waited for
+            workers = list((pool._processes or {}).values())
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in workers:
+                worker.kill()
+            raise
 
 
 def train_and_score(job: Job) -> dict[str, Any]:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import os
-import sys
+import shlex
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emr_fl_deploy.simulate.preflight import check_count, check_sources, read_all
+from emr_fl_deploy.simulate.sample import SAMPLE_MARK, SAMPLE_RECORDS, SAMPLE_SITES, Sample, read_sample
 from emr_fl_shared.config import Settings, parse_assignments, settings_from, write_settings
-from emr_fl_shared.config.loading import differences, environment_assignments, merge, read_toml
+from emr_fl_shared.config.loading import ENVIRONMENT, differences, environment_assignments, merge, read_toml
+from emr_fl_shared.config.problems import Origin
 from emr_fl_shared.config.settings import TINY
-from emr_fl_shared.errors import DataError, Interrupted, SettingsError, StorageError, UsageError
+from emr_fl_shared.errors import Interrupted, SettingsError, StorageError, UsageError
 from emr_fl_shared.messages import tr
 
 ENGINES = ("local", "ray")
-SAMPLE_SITES, SAMPLE_RECORDS = 4, 6000
-SAMPLE_MARK = "sample.json"
+SETTINGS = "settings.toml"
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,11 @@ def simulate(request: Request) -> dict[str, Any]:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     _check(request)
-    folder, settings, sample = _prepare_folder(request)
-    _check_sites(settings)
+    folder, settings, warnings = _prepare_folder(request)
 
     from emr_fl_deploy.simulate.run import Machine, Simulation
     from emr_fl_server.console import RunConsole
+    from emr_fl_server.coordinator import is_sample
     from emr_fl_server.report.summary import summary
 
     if request.engine == "ray":
@@ -61,17 +65,23 @@ def simulate(request: Request) -> dict[str, Any]:
         require_ray()
     try:
         with RunConsole() as console:
+            for warning in warnings:
+                console.warn(warning, warning)
             machine = Machine(request.engine, request.gpus, request.cpus)
-            simulation = Simulation(settings, folder, machine, console, sample_data=sample)
+            simulation = Simulation(settings, folder, machine, console, sample_data=is_sample(settings))
             results = simulation.run(with_baselines=request.baselines)
     except KeyboardInterrupt:
-        raise Interrupted(
-            tr("interrupted; complete rounds are kept", "已中断；已完成的轮次均已保存"),
-            where=str(folder),
-            do=f"emr-fl simulate --resume --out {folder}",
-        ) from None
+        message = tr("interrupted; complete rounds are kept", "已中断；已完成的轮次均已保存")
+        raise _interrupted(folder, message) from None
     print(summary(results, folder))
     return results
+
+
+def _interrupted(folder: Path, message: str) -> Interrupted:
+    # quoted, as the line is made to be copied
+    return Interrupted(
+        message, where=str(folder), do=f"emr-fl simulate --resume --out {shlex.quote(str(folder))}"
+    )
 
 
 def _check(request: Request) -> None:
@@ -92,16 +102,19 @@ def _check(request: Request) -> None:
         )
     if request.cpus < 1:
         raise UsageError(tr("at least one CPU thread per site", "每机构至少一个 CPU 线程"), where="--cpus")
-    if request.gpus < 0:
+    if not (math.isfinite(request.gpus) and request.gpus >= 0):
         raise UsageError(tr("not a number of GPUs", "GPU 数不合法"), where="--gpus", got=str(request.gpus))
 
 
-def _prepare_folder(request: Request) -> tuple[Path, Settings, bool]:
-    """The run folder with its `settings.toml`, the settings with absolute paths, and whether the data are ours."""
+def _prepare_folder(request: Request) -> tuple[Path, Settings, list[str]]:
+    """The run folder with its `settings.toml`, the settings with absolute paths, and warnings about the data.
+
+    Whatever can be refused is refused before the folder is made.
+    """
     if request.resume:
         return _resumed(request)
-    tree, base = _settings_tree(request)
-    settings = settings_from(tree, where=_where(request))
+    asked = _settings_tree(request)
+    settings = settings_from(asked.tree, where=asked.where, over=asked.over)
     folder = request.out or Path("runs") / f"{settings.federation.name}-{time.strftime('%Y%m%d-%H%M%S')}"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
@@ -109,56 +122,111 @@ def _prepare_folder(request: Request) -> tuple[Path, Settings, bool]:
             where=str(folder),
             do=tr("choose another --out, or continue it with --resume", "请换一个 --out，或用 --resume 继续"),
         )
+    if asked.base is None:
+        sample = Sample(
+            request.sites if request.sites is not None else SAMPLE_SITES,
+            request.records if request.records is not None else SAMPLE_RECORDS,
+            settings.seed,
+            asked.tree,
+        )
+        sample.check()
+        check_count(settings, sample.sites)
+        _make(folder)
+        return _with_sample(folder, sample)
+    settings = settings.with_paths_from(asked.base.resolve()).resolved()
+    warnings = _checked(settings)
     _make(folder)
-    if base is None:
-        base = _sample(request, folder, settings)
-        tree = merge(read_toml(base / "federation.toml"), tree)
-        settings = settings_from(tree, where=str(base / "federation.toml"))
+    write_settings(settings, folder / SETTINGS)
+    return folder, settings, warnings
+
+
+def _with_sample(folder: Path, sample: Sample) -> tuple[Path, Settings, list[str]]:
+    try:
+        base = sample.make(folder)
+    except KeyboardInterrupt:
+        raise _interrupted(folder, tr("interrupted", "已中断")) from None
+    file = base / "federation.toml"
+    settings = settings_from(merge(read_toml(file), sample.settings), where=str(file))
     settings = settings.with_paths_from(base.resolve()).resolved()
-    _check_count(settings)
-    _check_sources(settings)
-    write_settings(settings, folder / "settings.toml")
-    return folder, settings, _made_by_us(settings)
+    warnings = _checked(settings)
+    write_settings(settings, folder / SETTINGS)
+    return folder, settings, warnings
 
 
-def _resumed(request: Request) -> tuple[Path, Settings, bool]:
-    folder = request.out or _newest_unfinished()
-    path = folder / "settings.toml"
-    if not path.is_file():
+def _checked(settings: Settings) -> list[str]:
+    check_count(settings, len(settings.sites))
+    check_sources(settings)
+    return read_all(settings)
+
+
+def _resumed(request: Request) -> tuple[Path, Settings, list[str]]:
+    folder = request.out or _newest()
+    path = folder / SETTINGS
+    sample = read_sample(folder)
+    if not path.is_file() and sample is None:
         raise UsageError(
             tr("there is no run to continue", "没有可继续的运行"),
             where=str(folder),
-            expected="settings.toml",
+            expected=SETTINGS,
             do=tr("give the run folder with --out", "请用 --out 指定运行目录"),
         )
-    settings = settings_from(read_toml(path), where=str(path))
-    if (
-        request.config
-        or request.data
-        or request.assignments
-        or request.rounds is not None
-        or request.seed is not None
+    for option, wanted, made in (
+        ("--sites", request.sites, sample and sample.sites),
+        ("--records", request.records, sample and sample.records),
     ):
-        tree, base = _settings_tree(request)
+        if wanted is not None and wanted != made:
+            raise _other_settings(folder, option)
+    if not path.is_file():
+        assert sample is not None
+        asked = _settings_tree(request)
+        layers = [tree for _, tree in asked.over] if asked.base is None else [asked.tree]
+        if any(merge(sample.settings, tree) != sample.settings for tree in layers):
+            raise _other_settings(folder, *differences(sample.settings, asked.tree))
+        return _with_sample(folder, sample)
+    settings = settings_from(read_toml(path), where=str(path))
+    asked = _settings_tree(request)
+    if request.config or request.data:
+        tree, base = asked.tree, asked.base
         if base is None:
             base = folder / "data"
             tree = merge(read_toml(base / "federation.toml"), tree)
-        asked = settings_from(tree, where=_where(request)).with_paths_from(base.resolve()).resolved()
-        if asked != settings:
-            raise SettingsError(
-                tr("a run continues with its own settings only", "运行只能按原设置继续"),
-                where=str(path),
-                got=", ".join(differences(settings.as_toml_dict(), asked.as_toml_dict())),
-                do=tr("leave the settings out, or start a new run", "请去掉这些设置，或开始新的运行"),
-            )
-    _check_sources(settings)
-    return folder, settings, _made_by_us(settings)
+    else:
+        # what is given beside --resume is laid over the run's own settings: only what differs is refused
+        tree, base = settings.as_toml_dict(), folder
+        for _, layer in reversed(asked.over):
+            tree = merge(tree, layer)
+    given = settings_from(tree, where=asked.where, over=asked.over)
+    given = given.with_paths_from(base.resolve()).resolved()
+    if given != settings:
+        raise _other_settings(folder, *differences(settings.as_toml_dict(), given.as_toml_dict()))
+    return folder, settings, _checked(settings)
 
 
-def _settings_tree(request: Request) -> tuple[dict[str, Any], Path | None]:
-    """Settings as plain data, and the folder that their paths are relative to (`None`: the sample is still to make)."""
+def _other_settings(folder: Path, *places: str) -> SettingsError:
+    return SettingsError(
+        tr("a run continues with its own settings only", "运行只能按原设置继续"),
+        where=str(folder),
+        got=", ".join(places),
+        do=tr("leave the settings out, or start a new run", "请去掉这些设置，或开始新的运行"),
+    )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Settings as plain data, the folder that their paths are relative to (`None`: the sample is still to make), the file
+    that they come from, and what was laid over it, strongest first."""
+
+    tree: dict[str, Any]
+    base: Path | None
+    where: str
+    over: tuple[Origin, ...]
+
+
+def _settings_tree(request: Request) -> _Asked:
     tree: dict[str, Any] = {}
     base: Path | None = None
+    where = ""
+    over: list[Origin] = []
     if request.data is not None:
         file = request.data / "federation.toml"
         if not request.data.is_dir() or not file.is_file():
@@ -169,85 +237,34 @@ def _settings_tree(request: Request) -> tuple[dict[str, Any], Path | None]:
                     "emr-fl data synth --out DIR makes an example", "emr-fl data synth --out DIR 可生成示例"
                 ),
             )
-        tree, base = read_toml(file), request.data
+        tree, base, where = read_toml(file), request.data, str(file)
     if request.config is not None:
         given = read_toml(request.config)
         if base is None and given.get("sites"):
             base = request.config.parent
         tree = merge(tree, given)
-    tree = merge(tree, environment_assignments())
-    tree = merge(tree, parse_assignments(request.assignments))
+        over.append((str(request.config), given))
+    over.append((ENVIRONMENT, environment_assignments()))
+    over.append(("--set", parse_assignments(request.assignments)))
     if request.rounds is not None:
-        tree = merge(tree, {"federation": {"rounds": request.rounds}})
+        over.append(("--rounds", {"federation": {"rounds": request.rounds}}))
     if request.seed is not None:
-        tree = merge(tree, {"seed": request.seed})
-    if "name" not in tree.get("model", {}):
+        over.append(("--seed", {"seed": request.seed}))
+    for _, layer in over:
+        tree = merge(tree, layer)
+    if "name" not in _section(tree, "model"):
         tree = merge(tree, {"model": {"name": TINY}})
-    return tree, base
+    return _Asked(tree, base, where, tuple(reversed(over)))
 
 
-def _sample(request: Request, folder: Path, settings: Settings) -> Path:
-    from emr_fl_deploy.corpus import synthesise
-
-    sites = request.sites if request.sites is not None else SAMPLE_SITES
-    records = request.records if request.records is not None else SAMPLE_RECORDS
-    print(
-        tr(
-            f"making the sample federation: {sites} sites, {records} training records, seed {settings.seed} …",
-            f"正在生成样例联邦：{sites} 家机构，{records} 条训练记录，种子 {settings.seed} …",
-        ),
-        file=sys.stderr,
-    )
-    synthesise(folder / "data", sites=sites, records=records, seed=settings.seed)
-    return folder / "data"
+def _section(tree: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    section = tree.get(name, {})
+    return section if isinstance(section, Mapping) else {}
 
 
-def _made_by_us(settings: Settings) -> bool:
-    from emr_fl_server.coordinator import is_sample
-
-    return is_sample(settings)
-
-
-def _check_count(settings: Settings) -> None:
-    needed = settings.federation.min_sites
-    if len(settings.sites) < needed:
-        raise SettingsError(
-            tr("too few sites for a federation", "机构数不足以组成联邦"),
-            where="sites",
-            got=str(len(settings.sites)),
-            expected=f">= {needed} (federation.min_sites)",
-            do=tr("add [sites.NAME] blocks with a source", "请添加带 source 的 [sites.NAME] 段"),
-        )
-
-
-def _check_sources(settings: Settings) -> None:
-    sets = settings.evaluation.sets
-    places = {f"sites.{name}.source": site.source for name, site in settings.sites.items()}
-    places |= {f"evaluation.sets.{name}": path for name, path in sets if path}
-    if not sets.standard:
-        raise SettingsError(
-            tr("there is no held-out set to score", "缺少留出的标准测试集"),
-            where="evaluation.sets.standard",
-            do=tr('add [evaluation.sets] standard = "FILE"', '请添加 [evaluation.sets] standard = "文件"'),
-        )
-    for place, path in places.items():
-        if not Path(path).is_file():
-            raise DataError(tr("no such file", "没有这个文件"), where=place, got=path)
-
-
-def _check_sites(settings: Settings) -> None:
-    """Read every file once before anything is started, so that a bad one is said at once and not after minutes."""
-    from emr_fl_shared.sources import read_records
-
-    for site in settings.sites.values():
-        read_records(Path(site.source), site.columns)
-    for _, path in settings.evaluation.sets:
-        if path:
-            read_records(Path(path), settings.evaluation.columns)
-
-
-def _newest_unfinished() -> Path:
-    found = sorted(Path("runs").glob("*/settings.toml"), key=lambda path: path.stat().st_mtime)
+def _newest() -> Path:
+    marks = [*Path("runs").glob(f"*/{SETTINGS}"), *Path("runs").glob(f"*/{SAMPLE_MARK}")]
+    found = sorted(marks, key=lambda path: path.stat().st_mtime)
     if not found:
         raise UsageError(
             tr("there is no run to continue", "没有可继续的运行"),
@@ -266,9 +283,3 @@ def _make(folder: Path) -> None:
             where=str(folder),
             got=error.strerror or "",
         ) from None
-
-
-def _where(request: Request) -> str:
-    if request.data is not None:
-        return str(request.data / "federation.toml")
-    return str(request.config) if request.config else ""

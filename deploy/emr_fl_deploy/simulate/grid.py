@@ -11,6 +11,7 @@ Flower's `Grid` interface needs three types that flwr 1.41 exports from no publi
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.forkserver as forkserver
 import os
 import signal
 import threading
@@ -54,6 +55,15 @@ class _Site:
     lock: threading.Lock
     process: ForkServerProcess | None = None
     connection: Connection | None = None
+    wanted: str = ""
+    """The message whose reply is still waited for."""
+
+    def end(self) -> None:
+        """Kill the process at once, even a stopped one."""
+        process = self.process
+        if process is not None and process.is_alive():
+            process.kill()
+            process.join(5)
 
 
 class InProcessGrid(Grid):
@@ -90,8 +100,7 @@ class InProcessGrid(Grid):
         self._replies: dict[str, bytes] = {}
         self._arrived = threading.Condition()
         self._closed = False
-        self._context: ForkServerContext = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(PRELOAD)
+        self._context = fork_server()
         self.bytes_down = 0
         self.bytes_up = 0
 
@@ -128,7 +137,11 @@ class InProcessGrid(Grid):
         ]
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Serialise and queue; returns at once with the message ids."""
+        """Serialise and queue; returns at once with the message ids.
+
+        A site that still works on an earlier message is ended and starts anew: its reply would come too late, and it must not
+        hold the place of the others.
+        """
         identifiers = []
         for message in messages:
             identifier = uuid.uuid4().hex
@@ -137,6 +150,11 @@ class InProcessGrid(Grid):
             raw = message_to_proto(message).SerializeToString()
             self.bytes_down += len(raw)
             identifiers.append(identifier)
+            with self._arrived:
+                late, site.wanted = site.wanted, identifier
+                answered = self._replies.pop(late, None) is not None
+            if late and not answered:
+                site.end()
             self._pool.submit(self._deliver, site, identifier, raw)
         return identifiers
 
@@ -146,6 +164,10 @@ class InProcessGrid(Grid):
         for identifier in message_ids:
             with self._arrived:
                 raw = self._replies.pop(identifier, None)
+                if raw is not None:
+                    for site in self._sites.values():
+                        if site.wanted == identifier:
+                            site.wanted = ""
             if raw is not None:
                 replies.append(message_from_proto(ProtoMessage.FromString(raw)))
         return replies
@@ -188,16 +210,18 @@ class InProcessGrid(Grid):
     def close(self) -> None:
         """End all sites' processes; safe to call twice."""
         self._closed = True
-        for site in self._sites.values():
-            if site.process is not None and site.process.is_alive():
-                site.process.terminate()
+        processes = [site.process for site in self._sites.values() if site.process is not None]
+        for process in processes:
+            if process.is_alive():
+                process.terminate()
+        for process in processes:
+            process.join(5)
+            if process.is_alive():  # stopped, or deep in a computation
+                process.kill()
+                process.join(5)
         self._pool.shutdown(wait=True, cancel_futures=True)
         for site in self._sites.values():
-            if site.process is not None:
-                site.process.join(5)
-                if site.process.is_alive():
-                    site.process.kill()
-                    site.process.join(5)
+            site.end()
             if site.connection is not None:
                 site.connection.close()
                 site.connection = None
@@ -209,24 +233,30 @@ class InProcessGrid(Grid):
         self.close()
 
     def _deliver(self, site: _Site, identifier: str, raw: bytes) -> None:
-        try:
-            with site.lock:
-                reply = self._exchange(site, raw)
-            self.bytes_up += len(reply)
-        except (EOFError, OSError) as error:
-            site.process, site.connection = None, None
-            request = message_from_proto(ProtoMessage.FromString(raw))
-            gone = Error(NODE_UNAVAILABLE, f"the process of site {site.name} ended ({type(error).__name__})")
-            reply = message_to_proto(Message(gone, reply_to=request)).SerializeToString()
+        with site.lock:
+            try:
+                reply = self._exchange(site, raw) if site.wanted == identifier else b""
+                self.bytes_up += len(reply)
+            except Exception as error:  # whatever it is, whoever waits must hear of it
+                site.end()
+                site.process, site.connection = None, None
+                request = message_from_proto(ProtoMessage.FromString(raw))
+                gone = Error(
+                    NODE_UNAVAILABLE, f"the process of site {site.name} ended ({type(error).__name__})"
+                )
+                reply = message_to_proto(Message(gone, reply_to=request)).SerializeToString()
         with self._arrived:
-            self._replies[identifier] = reply
-            self._arrived.notify_all()
+            if site.wanted == identifier:  # otherwise the round that asked is over
+                self._replies[identifier] = reply
+                self._arrived.notify_all()
 
     def _exchange(self, site: _Site, raw: bytes) -> bytes:
         if self._closed:
             raise EOFError
         if site.process is None or not site.process.is_alive():
             self._start(site)
+        if self._closed:  # meanwhile
+            raise EOFError
         assert site.connection is not None
         site.connection.send_bytes(raw)
         while True:
@@ -258,6 +288,19 @@ class InProcessGrid(Grid):
         site.process, site.connection = process, here
 
 
+def fork_server() -> ForkServerContext:
+    """The fork server, started. It and what it forks are deaf to Ctrl-C, which a terminal sends to all of them: it is for the
+    coordinator, which then ends its sites."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return context
+
+
 def _serve(
     connection: Connection,
     name: str,
@@ -269,8 +312,7 @@ def _serve(
     """A site's process: receive a message, run the ClientApp, send the reply; until the pipe closes."""
     import json
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the coordinator, which then ends its sites
-    _end_with_parent()
+    end_with_parent()
     os.environ.update(environment)
     import torch
 
@@ -297,7 +339,8 @@ def _serve(
         release_free_memory()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """End this process as soon as the one that asked for it is gone, however that happened."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     sentinel = parent.sentinel

@@ -28,6 +28,7 @@ from emr_fl_server.coordinator import (
 )
 from emr_fl_server.evaluation.held_out import HeldOutSets
 from emr_fl_server.federation import Federation
+from emr_fl_server.report.reading import RESULTS, read_results
 from emr_fl_server.results import build_results
 from emr_fl_shared.config import Settings
 from emr_fl_shared.errors import FederationError
@@ -82,6 +83,7 @@ class Simulation:
                 engine=self.machine.engine,
                 sample_data=self.sample_data,
             )
+            self._keep_baselines(results)
             write_outcome(self.folder, main, outcome, results)
             at = time.monotonic()
             if with_baselines:
@@ -123,6 +125,18 @@ class Simulation:
         if not outcomes:
             raise FederationError(tr("the federation ended without a result", "联邦未得到结果即结束"))
         return outcomes[0]
+
+    def _keep_baselines(self, results: dict[str, Any]) -> None:
+        """Take over the baselines of a run that was finished before: with the same settings they would come out the same."""
+        if not (self.folder / RESULTS).is_file():
+            return
+        earlier = read_results(self.folder)
+        results["baselines"] = earlier.get("baselines", {})
+        if "baselines_s" in earlier.get("cost", {}):
+            results["cost"]["baselines_s"] = earlier["cost"]["baselines_s"]
+        for name, site in earlier.get("sites", {}).items():
+            if "tfidf_local" in site and name in results["sites"]:
+                results["sites"][name]["tfidf_local"] = site["tfidf_local"]
 
     def _plain_baseline(
         self, results: dict[str, Any], held_out: HeldOutSets, grid: InProcessGrid | None

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,10 @@ class ProgressWriter:
     def joined(self, sites: list[str]) -> None:
         self.set(phase="waiting", asked=sites, missing=[])
         self._beside.joined(sites)
+
+    def resumed(self, round: int, passed_over: Sequence[str]) -> None:
+        self.set(round=round)
+        self._beside.resumed(round, passed_over)
 
     def round_started(self, number: int, rounds: int, sites: list[str]) -> None:
         self._began = time.monotonic()

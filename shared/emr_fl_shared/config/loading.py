@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any
 
 import tomli_w
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from emr_fl_shared.config.problems import Origin, problem
 from emr_fl_shared.config.settings import Settings, SiteSettings
-from emr_fl_shared.errors import EmrFlError, SettingsError, StorageError, UsageError
+from emr_fl_shared.durable import write_durably
+from emr_fl_shared.errors import SettingsError, UsageError
 from emr_fl_shared.messages import tr
 
+ENVIRONMENT = "EMR_FL_SET__…"
 ENVIRONMENT_PREFIX = "EMR_FL_SET__"
 """`EMR_FL_SET__TRAINING__EPOCHS=2` sets `training.epochs`; the double underscore stands for the dot."""
 
@@ -87,17 +88,22 @@ def load_settings(
 ) -> Settings:
     """Settings from a file (or the defaults), the environment and `overrides`, strongest last."""
     tree: dict[str, Any] = read_toml(path) if path else {}
-    tree = merge(tree, environment_assignments(environment))
-    tree = merge(tree, overrides or {})
-    return settings_from(tree, where=str(path) if path else "")
+    given = environment_assignments(environment)
+    return settings_from(
+        merge(merge(tree, given), overrides or {}),
+        where=str(path) if path else "",
+        over=[("--set", overrides or {}), (ENVIRONMENT, given)],
+    )
 
 
-def settings_from(tree: Mapping[str, Any], *, where: str = "") -> Settings:
-    """Validate plain data. Raises one `SettingsError` that lists every problem with its dotted place."""
+def settings_from(tree: Mapping[str, Any], *, where: str = "", over: Sequence[Origin] = ()) -> Settings:
+    """Validate plain data from `where`. `over`: what was laid over the file, strongest first, so that a problem names where it
+    came from. Raises one `SettingsError` that lists every problem with its dotted place."""
     try:
         return Settings.model_validate(dict(tree))
     except ValidationError as error:
-        raise SettingsError([_problem(item, where, Settings) for item in error.errors()]) from None
+        origins = [*over, (where, {})]
+        raise SettingsError([problem(item, Settings, origins) for item in error.errors()]) from None
 
 
 def load_site_settings(path: Path) -> SiteSettings:
@@ -105,65 +111,17 @@ def load_site_settings(path: Path) -> SiteSettings:
     try:
         site = SiteSettings.model_validate(read_toml(path))
     except ValidationError as error:
-        raise SettingsError([_problem(item, str(path), SiteSettings) for item in error.errors()]) from None
+        raise SettingsError(
+            [problem(item, SiteSettings, [(str(path), {})]) for item in error.errors()]
+        ) from None
     if not Path(site.source).is_absolute():
         site = site.model_copy(update={"source": str(path.parent / site.source)})
     return site
 
 
 def write_settings(settings: Settings, path: Path) -> None:
-    """Write `settings` as TOML."""
-    try:
-        path.write_bytes(tomli_w.dumps(settings.as_toml_dict()).encode())
-    except OSError as error:
-        raise StorageError(
-            tr("the settings could not be written", "设置无法写入"), where=str(path), got=error.strerror or ""
-        ) from None
-
-
-def _problem(item: Any, where: str, root: type[BaseModel]) -> EmrFlError:
-    place = ".".join(str(part) for part in item["loc"] if not str(part).startswith("function-"))
-    file = f"{where}: " if where else ""
-    if item["type"] == "extra_forbidden":
-        known = _known_keys(root, [str(part) for part in item["loc"][:-1]])
-        close = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
-        do = tr(f"did you mean {close[0]}?", f"是否想写 {close[0]}?") if close else ""
-        if not close and known:
-            do = tr("known here: ", "此处可用：") + ", ".join(known)
-        return EmrFlError(tr("unknown setting", "未知的设置"), where=file + place, do=do)
-    if item["type"] == "missing":
-        return EmrFlError(tr("missing", "缺少"), where=file + place)
-    context = item.get("ctx", {})
-    expected = context.get("expected", "")
-    message = str(context.get("error") or item["msg"])
-    got = repr(item["input"]) if not isinstance(item["input"], dict | list) else ""
-    if len(got) > 80:
-        got = got[:77] + "…"
-    return EmrFlError(message, where=file + (place or "settings"), got=got, expected=str(expected))
-
-
-def _known_keys(root: type[BaseModel], path: list[str]) -> list[str]:
-    model: Any = root
-    for part in path:
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
-            return []
-        if part not in model.model_fields:
-            return []
-        annotation = model.model_fields[part].annotation
-        model = _model_in(annotation)
-        if get_origin(annotation) is dict:
-            # the next part is a name that the user chose (a site), the one after it a key of the section
-            index = path.index(part)
-            return _known_keys(model, path[index + 2 :]) if model and len(path) > index + 1 else []
-    return sorted(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
-
-
-def _model_in(annotation: Any) -> Any:
-    if get_origin(annotation) in (Union, UnionType, dict):
-        for inner in get_args(annotation):
-            if isinstance(inner, type) and issubclass(inner, BaseModel):
-                return inner
-    return annotation
+    """Write `settings` as TOML, the whole file or none. Raises `StorageError`."""
+    write_durably(path, [tomli_w.dumps(settings.as_toml_dict()).encode()])
 
 
 def _toml_value(text: str) -> Any:

@@ -38,8 +38,25 @@ def duration_seconds(value: object) -> object:
     if isinstance(value, str):
         match = _DURATION.match(value)
         if not match:
-            raise ValueError('expected a duration such as "90s", "30m", "2h" or "1d"')
+            raise ValueError(
+                tr(
+                    'expected a duration such as "90s", "30m", "2h" or "1d"',
+                    '应为时长，例如 "90s"、"30m"、"2h"、"1d"',
+                )
+            )
         return float(match.group(1)) * _SECONDS[match.group(2)]
+    return value
+
+
+def folder_name(value: str) -> str:
+    """A name that may stand in the run folder's name: no path separators or control characters, no dot in front."""
+    if value.startswith(".") or "/" in value or "\\" in value or not value.isprintable():
+        raise ValueError(
+            tr(
+                "it names the run folder: no / or \\, no control characters, no dot in front",
+                "它用作运行目录名：不能含 /、\\ 或控制字符，也不能以点开头",
+            )
+        )
     return value
 
 
@@ -50,11 +67,11 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 class Section(BaseModel):
     """A frozen part of the settings that refuses unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Federation(Section):
-    name: Annotated[str, Field(min_length=1, max_length=64)] = "emr-fl"
+    name: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(folder_name)] = "emr-fl"
     rounds: Annotated[int, Field(ge=1, le=10_000)] | None = None
     min_sites: Annotated[int, Field(ge=1)] = 2
     round_deadline: Duration = 7200.0
@@ -81,7 +98,12 @@ class Loss(Section):
     @model_validator(mode="after")
     def _something_to_minimise(self) -> Loss:
         if self.bce == 0.0 and self.focal == 0.0:
-            raise ValueError("bce and focal are both 0: there is no loss to minimise")
+            raise ValueError(
+                tr(
+                    "bce and focal are both 0: there is no loss to minimise",
+                    "bce 与 focal 均为 0：没有可优化的损失",
+                )
+            )
         return self
 
 
@@ -312,9 +334,14 @@ class Settings(Section):
             update={"sets": self.evaluation.sets.model_copy(update=given)}
         )
         labels = self.labels
-        if Path(labels.taxonomy).suffix in {".csv", ".toml"}:
+        if Path(labels.taxonomy).suffix.lower() in {".csv", ".toml"}:
             labels = labels.model_copy(update={"taxonomy": absolute(labels.taxonomy)})
-        return self.model_copy(update={"sites": sites, "evaluation": evaluation, "labels": labels})
+        model = self.model
+        if model.name != TINY and (folder / model.name).is_dir():
+            model = model.model_copy(update={"name": absolute(model.name)})
+        return self.model_copy(
+            update={"sites": sites, "evaluation": evaluation, "labels": labels, "model": model}
+        )
 
     def as_toml_dict(self) -> dict[str, Any]:
         """Plain data without `None`, as TOML has none."""

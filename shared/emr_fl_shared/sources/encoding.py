@@ -22,6 +22,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_SURE_BYTES = 30  # ten Chinese characters of UTF-8
 _SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 # What a text file may hold below the blank: tab, line feed, vertical tab, form feed, return; 0x1A ends old DOS files.
 _ALLOWED_CONTROLS = frozenset((0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x1A))
@@ -76,14 +77,18 @@ def _refuse_binary(data: bytes, path: Path) -> None:
     )
 
 
-def _row_bytes(data: bytes) -> list[bytes]:
-    """The rows as bytes. Quotation marks and line ends are the same bytes in UTF-8 and GB18030."""
-    reader = csv.reader(io.StringIO(data.decode("latin-1"), newline=""), delimiter="\t")
-    rows: list[bytes] = []
+def _cells(data: bytes) -> list[list[bytes]]:
+    """The rows as cells of bytes. Quotation marks, line ends and delimiters are the same bytes in UTF-8 and GB18030, but for
+    `|`, which may be the second byte of a character of GB18030 and is not taken as one here."""
+    text = data.decode("latin-1")
+    first = text.split("\n", 1)[0]
+    delimiter = max(("\t", ",", ";"), key=first.count)
+    rows: list[list[bytes]] = []
     try:
-        rows.extend("\t".join(row).encode("latin-1") for row in reader)
+        for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
+            rows.append([cell.encode("latin-1") for cell in row])
     except csv.Error:
-        return data.splitlines()
+        return [[line] for line in data.splitlines()]
     return rows
 
 
@@ -105,10 +110,14 @@ def _refuse_mixed(data: bytes, path: Path) -> None:
     """Raise if some rows are UTF-8 and others are not; the first row of the smaller group is named."""
     in_utf8: list[int] = []
     other: list[int] = []
-    for number, row in enumerate(_row_bytes(data), 1):
+    rows = _cells(data)
+    for number, cells in enumerate(rows, 1):
+        row = b"\t".join(cells)
         if row.isascii():
             continue
         (in_utf8 if _is_chinese_utf8(row) else other).append(number)
+    if not in_utf8:
+        _refuse_mixed_columns(rows, path)
     if not in_utf8 or not other:
         return
     odd, rest = (other, "UTF-8") if len(other) <= len(in_utf8) else (in_utf8, "GB18030")
@@ -123,6 +132,28 @@ def _refuse_mixed(data: bytes, path: Path) -> None:
             "请以同一种编码（最好是 UTF-8）重新导出",
         ),
     )
+
+
+def _refuse_mixed_columns(rows: list[list[bytes]], path: Path) -> None:
+    """Raise if no row is UTF-8 as a whole but one column is: columns that were pasted together from two systems.
+
+    A column is judged by all its cells together, which GB18030 does not fulfil by chance.
+    """
+    for column in range(max((len(row) for row in rows), default=0)):
+        cells = [row[column] for row in rows if column < len(row) and not row[column].isascii()]
+        joined = b"\t".join(cells)
+        if len(joined) >= _SURE_BYTES and _is_chinese_utf8(joined):
+            raise DataError(
+                tr(
+                    f"mixed encodings: column {column + 1} is UTF-8, others are not",
+                    f"编码混杂：第 {column + 1} 列是 UTF-8，其他列不是",
+                ),
+                where=str(path),
+                do=tr(
+                    "export the whole file again in one encoding, best UTF-8",
+                    "请以同一种编码（最好是 UTF-8）重新导出",
+                ),
+            )
 
 
 def _undecodable(data: bytes, path: Path, offset: int, encoding: str) -> DataError:

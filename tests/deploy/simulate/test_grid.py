@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +60,60 @@ def test_a_killed_site_is_an_error_and_comes_back(grid: InProcessGrid) -> None:
     assert set(grid.site_processes().values()) != {pid}
 
 
+def test_a_site_that_hangs_does_not_hold_the_others_and_starts_anew(
+    hand_written: Path, tmp_path: Path
+) -> None:
+    settings = load_settings(hand_written / "federation.toml").with_paths_from(hand_written)
+    with InProcessGrid(factories(settings, tmp_path / "run"), parallel=1) as grid:
+        nodes = {node.name: node.node_id for node in grid.get_nodes()}
+        for node in nodes.values():
+            describe(grid, node)
+        stopped = grid.site_processes()["north"]
+        os.kill(stopped, signal.SIGSTOP)
+        request = to_records(pack(DescribeRequest(run="r", label_names=True)))
+
+        def ask_all(timeout: float) -> set[str]:
+            messages = [Message(request, node, DESCRIBE) for node in nodes.values()]
+            replies = grid.send_and_receive(messages, timeout=timeout)
+            return {name for name, node in nodes.items() for r in replies if r.metadata.src_node_id == node}
+
+        assert ask_all(3.0) == set()  # it holds the only place; the round's deadline passes
+        assert ask_all(60.0) == {"north", "south"}
+        assert grid.site_processes()["north"] != stopped
+
+
+def test_closing_ends_a_site_that_hangs(hand_written: Path, tmp_path: Path) -> None:
+    settings = load_settings(hand_written / "federation.toml").with_paths_from(hand_written)
+    grid = InProcessGrid(factories(settings, tmp_path / "run"), parallel=1)
+    node = next(iter(grid.get_node_ids()))
+    describe(grid, node)
+    (pid,) = grid.site_processes().values()
+    os.kill(pid, signal.SIGSTOP)
+    grid.push_messages(
+        [Message(to_records(pack(DescribeRequest(run="r", label_names=False))), node, DESCRIBE)]
+    )
+    began = time.monotonic()
+    grid.close()
+    assert time.monotonic() - began < 30
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_waiting_does_not_spin_over_a_reply_that_came_too_late(grid: InProcessGrid) -> None:
+    node = next(iter(grid.get_node_ids()))
+    describe(grid, node)
+    (identifier,) = grid.push_messages(
+        [Message(to_records(pack(DescribeRequest(run="r", label_names=False))), node, DESCRIBE)]
+    )
+    until = time.monotonic() + 20
+    while identifier not in grid._replies and time.monotonic() < until:
+        time.sleep(0.05)
+    describe(grid, node)  # the next round: the old reply is dropped
+    began = time.monotonic()
+    grid.wait(0.5)
+    assert time.monotonic() - began > 0.4
+
+
 def test_a_malformed_request_is_refused_without_echo(grid: InProcessGrid) -> None:
     node = next(iter(grid.get_node_ids()))
     reply = describe(grid, node, text='{"protocol": 1, "run": "r", "secret-value": "张三"}')
@@ -82,3 +138,24 @@ def test_receipts_are_written_before_anything_leaves(grid: InProcessGrid, tmp_pa
     receipts = (tmp_path / "run" / "audit" / "sites" / "north.jsonl").read_text(encoding="utf-8")
     assert '"kind": "described"' in receipts
     assert "咳嗽" not in receipts
+
+
+def test_workers_of_the_baselines_end_with_the_one_that_asked(tmp_path: Path) -> None:
+    script = tmp_path / "asks.py"
+    script.write_text(
+        "import os, time\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from emr_fl_deploy.simulate.grid import end_with_parent, fork_server\n"
+        "if __name__ == '__main__':\n"
+        "    pool = ProcessPoolExecutor(1, mp_context=fork_server(), initializer=end_with_parent)\n"
+        "    print(pool.submit(os.getpid).result(), flush=True)\n"
+        "    time.sleep(100)\n"
+    )
+    with subprocess.Popen([sys.executable, "-P", str(script)], stdout=subprocess.PIPE, text=True) as asks:
+        assert asks.stdout is not None
+        worker = int(asks.stdout.readline())
+        asks.kill()
+    until = time.monotonic() + 20
+    while Path(f"/proc/{worker}").exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not Path(f"/proc/{worker}").exists()

@@ -104,6 +104,80 @@ def test_site_names_can_be_file_names(name: str) -> None:
         settings_from({"sites": {name: {"source": "a.csv"}}})
 
 
+@pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", ".a", "a\x00b", "a\nb", ""])
+def test_federation_names_stay_in_their_folder(name: str) -> None:
+    with pytest.raises(SettingsError, match=r"federation\.name"):
+        settings_from({"federation": {"name": name}})
+
+
+def test_federation_names_may_be_chinese() -> None:
+    assert settings_from({"federation": {"name": "门诊 2026"}}).federation.name == "门诊 2026"
+
+
+@pytest.mark.parametrize(
+    "place", ["training.weight_decay", "training.loss.gamma", "federation.round_deadline"]
+)
+def test_infinity_is_no_setting(place: str) -> None:
+    with pytest.raises(SettingsError, match=place.replace(".", r"\.")):
+        settings_from(parse_assignments([f"{place}=inf"]))
+
+
+def test_a_problem_names_where_the_value_came_from(tmp_path: Path) -> None:
+    file = tmp_path / "f.toml"
+    file.write_text("[training]\nepochs = 'many'\n", encoding="utf-8")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(
+            file,
+            environment={"EMR_FL_SET__TRAINING__BATCH_SIZE": "x"},
+            overrides=parse_assignments(["training.lr=1"]),
+        )
+    lines = str(caught.value).splitlines()
+    assert any(line.startswith(f"{file}: training.epochs: wrong type") for line in lines)
+    assert any(line.startswith("EMR_FL_SET__…: training.batch_size: wrong type") for line in lines)
+    assert any(line.startswith("--set: training.lr: unknown setting") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"training": {"epochs": "many"}},
+        {"training": {"epochs": 1.5}},
+        {"training": {"epochs": 0}},
+        {"training": {"clip_norm": "x"}},
+        {"training": {"clip_norm": 0}},
+        {"training": {"validation_share": 0.9}},
+        {"training": {"warmup": 2}},
+        {"training": {"mask_absent_labels": "perhaps"}},
+        {"training": {"adversarial": {"method": "magic"}}},
+        {"training": {"device": "tpu"}},
+        {"training": 5},
+        {"training": {"loss": {"bce": 0, "focal": 0}}},
+        {"model": {"name": ""}},
+        {"model": {"name": 3}},
+        {"federation": {"name": "x" * 65}},
+        {"federation": {"round_deadline": "soon"}},
+        {"sites": 3},
+        {"sites": {"南": {"source": "a"}}},
+    ],
+    ids=str,
+)
+def test_problems_in_chinese_are_chinese(tree: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMR_FL_LANG", "zh")
+    with pytest.raises(SettingsError) as caught:
+        settings_from(tree)
+    text = str(caught.value)
+    for english in ("Input", "should", " valid", "expected", "value", "must", "least", "most"):
+        assert english not in text, text
+
+
+def test_local_model_folders_are_taken_from_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "encoder").mkdir()
+    moved = settings_from({"model": {"name": "encoder"}}).with_paths_from(tmp_path)
+    assert moved.model.name == str(tmp_path / "encoder")
+    for name in ("tiny", "hfl/rbt3"):
+        assert settings_from({"model": {"name": name}}).with_paths_from(tmp_path).model.name == name
+
+
 def test_relative_paths_are_taken_from_the_folder(tmp_path: Path) -> None:
     settings = settings_from(
         {"sites": {"a": {"source": "a.csv"}}, "evaluation": {"sets": {"standard": "s.csv"}}}

@@ -233,6 +233,18 @@ def test_mixed_encodings_name_the_row_and_nothing_else(tmp_path: Path) -> None:
     assert "row 11" in refused(path)
 
 
+def test_columns_of_different_encodings_are_refused(tmp_path: Path) -> None:
+    rows = [b"text,labels"]
+    rows += ["咳嗽三天，伴发热".encode("gb18030") + b"," + "呼吸".encode() for _ in range(9)]
+    file = tmp_path / "pasted.csv"
+    file.write_bytes(b"\n".join(rows))
+    message = refused(file)
+    assert "column 2 is UTF-8" in message
+    assert "呼吸" not in message
+    file.write_bytes(b"\n".join(row if row.isascii() else "咳嗽三天,呼吸".encode("gb18030") for row in rows))
+    assert len(read_records(file)[0]) == 9
+
+
 def test_short_gb18030_rows_that_are_valid_utf8_by_chance(tmp_path: Path) -> None:
     # 联通 in GB18030 is C1 AA CD A8; 谩 is C3 A1, which is also an accented letter in UTF-8.
     path = write(tmp_path / "a.csv", "主诉,标签\n联通,x\n谩,y\n头痛,z\n", "gb18030")

@@ -1,0 +1,196 @@
+"""Everything that can be said about a federation before anything is started: what stops it, and what deserves a warning.
+
+A simulation holds all files on one machine, so it may look at them together; it prints counts and label names, never a text.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from emr_fl_shared.config import Settings
+from emr_fl_shared.errors import DataError, SettingsError
+from emr_fl_shared.labels import Taxonomy, column_taxonomy, load_taxonomy, map_labels
+from emr_fl_shared.messages import tr
+from emr_fl_shared.records import Record, note_text
+from emr_fl_shared.sources import describe_reason, read_records
+
+COLUMN = "column"
+SMALL_SITE = 32
+"""Fewer records than one batch of the default size."""
+_SHOWN = 8
+
+
+@dataclass
+class _File:
+    """What was read from one file."""
+
+    place: str
+    records: list[Record] = field(repr=False)
+    labels: Counter[str] = field(default_factory=Counter)
+
+
+def check_count(settings: Settings, sites: int) -> None:
+    """Raises `SettingsError` if there are fewer sites than a round needs."""
+    needed = settings.federation.min_sites
+    if sites < needed:
+        raise SettingsError(
+            tr("too few sites for a federation", "机构数不足以组成联邦"),
+            where="sites",
+            got=str(sites),
+            expected=f">= {needed} (federation.min_sites)",
+            do=tr("add [sites.NAME] blocks with a source", "请添加带 source 的 [sites.NAME] 段"),
+        )
+
+
+def check_sources(settings: Settings) -> None:
+    """Raises `SettingsError` or `DataError` for a set or a file that is not there, and for a label set that can't be loaded."""
+    sets = settings.evaluation.sets
+    if not sets.standard:
+        raise SettingsError(
+            tr("there is no held-out set to score", "缺少留出的标准测试集"),
+            where="evaluation.sets.standard",
+            do=tr('add [evaluation.sets] standard = "FILE"', '请添加 [evaluation.sets] standard = "文件"'),
+        )
+    for place, path in _places(settings):
+        if Path(path).is_dir():
+            raise DataError(
+                tr("this is a folder, not a file", "这是文件夹，不是文件"),
+                where=place,
+                got=path,
+                expected="CSV / TSV",
+            )
+        if not Path(path).is_file():
+            raise DataError(
+                tr("no such file", "没有这个文件"),
+                where=place,
+                got=path,
+                do=tr(
+                    "check the path; it is relative to the settings file",
+                    "请检查路径；它相对于设置文件所在目录",
+                ),
+            )
+    if settings.labels.taxonomy != COLUMN:
+        load_taxonomy(settings.labels.taxonomy)
+
+
+def read_all(settings: Settings) -> list[str]:
+    """Read every file once, so that a bad one is said at once and not after minutes; returns the warnings.
+
+    Raises `DataError` as `read_records` does.
+    """
+    warnings: list[str] = []
+    files: list[_File] = []
+    for place, path in _places(settings):
+        columns = settings.evaluation.columns
+        if place.startswith("sites."):
+            columns = settings.sites[place.split(".", 1)[1].removesuffix(".source")].columns
+        records, report = read_records(Path(path), columns)
+        if report.skipped:
+            reasons = [
+                f"{describe_reason(reason)}: {count}" for reason, count in sorted(report.skipped.items())
+            ]
+            left_out, listed = sum(report.skipped.values()), ", ".join(reasons)
+            warnings.append(
+                tr(
+                    f"{place}: {left_out} of {report.rows} rows are left out ({listed})",
+                    f"{place}：{report.rows} 行中有 {left_out} 行未使用（{listed}）",
+                )
+            )
+        files.append(_File(place, records))
+    taxonomy = _taxonomy(settings, files)
+    for file in files:
+        warnings += _of_file(file, taxonomy)
+    return [*warnings, *_of_length(files, settings.model.max_length), *_of_labels(files)]
+
+
+def _places(settings: Settings) -> list[tuple[str, str]]:
+    """(dotted place, path) of every file."""
+    sites = [(f"sites.{name}.source", site.source) for name, site in settings.sites.items()]
+    return sites + [(f"evaluation.sets.{name}", path) for name, path in settings.evaluation.sets if path]
+
+
+def _taxonomy(settings: Settings, files: Iterable[_File]) -> Taxonomy:
+    """The label set that the federation will agree on (`Federation.agree`, `Door.describe`)."""
+    if settings.labels.taxonomy != COLUMN:
+        return load_taxonomy(settings.labels.taxonomy)
+    names: set[str] = set()
+    for file in files:
+        counts = Counter(name for record in file.records for name in set(record.labels))
+        if file.place.startswith("sites."):
+            policy = settings.sites[file.place.split(".", 1)[1].removesuffix(".source")].policy
+            names |= {name for name, count in counts.items() if count >= policy.smallest_count}
+        elif file.place in ("evaluation.sets.standard", "evaluation.sets.validation"):
+            names |= set(counts)
+    return column_taxonomy(names)
+
+
+def _of_file(file: _File, taxonomy: Taxonomy) -> list[str]:
+    warnings = []
+    unlabelled = 0
+    for record in file.records:
+        indices, _ = map_labels(record, taxonomy)
+        file.labels.update(taxonomy.names[index] for index in indices)
+        unlabelled += not indices
+    n = len(file.records)
+    if unlabelled:
+        warnings.append(
+            tr(
+                f"{file.place}: {unlabelled} of {n} records have no label of the label set and are left out",
+                f"{file.place}：{n} 条记录中有 {unlabelled} 条的标签不在标签体系中，未使用",
+            )
+        )
+    if file.place.startswith("sites.") and n - unlabelled < SMALL_SITE:
+        warnings.append(
+            tr(f"{file.place}: only {n - unlabelled} records", f"{file.place}：仅有 {n - unlabelled} 条记录")
+        )
+    return warnings
+
+
+def _of_length(files: Iterable[_File], max_length: int) -> list[str]:
+    """Texts longer than the model; in one line, as every corpus has a few."""
+    texts = [note_text(record) for file in files for record in file.records]
+    # two of the model's positions are taken; a character is at most one token of a Chinese encoder
+    long = sum(1 for text in texts if len(text) > max_length - 2)
+    if not long:
+        return []
+    return [
+        tr(
+            f"about {long} of {len(texts)} texts are longer than the model reads and will be cut (model.max_length = {max_length})",
+            f"{len(texts)} 条文本中约有 {long} 条超过模型长度，将被截断（model.max_length = {max_length}）",
+        )
+    ]
+
+
+def _of_labels(files: Iterable[_File]) -> list[str]:
+    """Labels that one side never saw."""
+    at_sites: set[str] = set()
+    scored: set[str] = set()
+    for file in files:
+        if file.place.startswith("sites."):
+            at_sites |= set(file.labels)
+        else:
+            scored |= set(file.labels)
+    warnings = []
+    if untrained := sorted(scored - at_sites):
+        warnings.append(
+            tr(
+                f"{len(untrained)} labels of the held-out sets occur at no site and can't be learned: {_listed(untrained)}",
+                f"留出集中有 {len(untrained)} 个标签在任何机构都未出现，无法学习：{_listed(untrained)}",
+            )
+        )
+    if unscored := sorted(at_sites - scored):
+        warnings.append(
+            tr(
+                f"{len(unscored)} labels of the sites occur in no held-out set and are not scored: {_listed(unscored)}",
+                f"各机构有 {len(unscored)} 个标签未出现在留出集中，不会计分：{_listed(unscored)}",
+            )
+        )
+    return warnings
+
+
+def _listed(names: list[str]) -> str:
+    more = f" … (+{len(names) - _SHOWN})" if len(names) > _SHOWN else ""
+    return tr(", ", "、").join(names[:_SHOWN]) + more

@@ -1,0 +1,119 @@
+"""The run folder before anything runs: what it is made from, and how it is taken up again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emr_fl_deploy.simulate import command
+from emr_fl_deploy.simulate.command import Request, _prepare_folder
+from emr_fl_shared.errors import SettingsError, UsageError
+
+
+class Killed(BaseException):
+    """As if the process had been killed here."""
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes().replace(str(folder).encode(), b"RUN")
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def sample(out: Path) -> Request:
+    return Request(out=out, sites=2, records=200, seed=3, rounds=4)
+
+
+@pytest.mark.parametrize("at", ["_making", "write_settings"])
+def test_a_run_killed_while_its_sample_is_made_is_taken_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    whole, _, _ = _prepare_folder(sample(tmp_path / "whole"))
+    killed = tmp_path / "killed"
+    with monkeypatch.context() as patched:
+        if at == "_making":
+            import emr_fl_deploy.corpus
+
+            def synthesise(out: Path, **_: object) -> None:
+                (out.parent / f".{out.name}-abc").mkdir()
+                raise Killed
+
+            patched.setattr(emr_fl_deploy.corpus, "synthesise", synthesise)
+        else:
+
+            def write_settings(*_: object) -> None:
+                raise Killed
+
+            patched.setattr(command, "write_settings", write_settings)
+        with pytest.raises(Killed):
+            _prepare_folder(sample(killed))
+    with pytest.raises(SettingsError, match="own settings"):
+        _prepare_folder(Request(out=killed, resume=True, seed=4))
+    with pytest.raises(SettingsError, match="--records"):
+        _prepare_folder(Request(out=killed, resume=True, records=300))
+    _, settings, _ = _prepare_folder(Request(out=killed, resume=True))
+    assert settings.federation.rounds == 4
+    assert files(killed) == files(whole)
+
+
+def study_run(hand_written: Path, out: Path) -> Path:
+    request = Request(data=hand_written, out=out, rounds=3, seed=5, assignments=("training.epochs=2",))
+    return _prepare_folder(request)[0]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"rounds": 3}, {"seed": 5}, {"assignments": ("training.epochs=2",)}],
+    ids=str,
+)
+def test_a_run_continues_with_settings_that_say_the_same(
+    hand_written: Path, tmp_path: Path, given: dict[str, Any]
+) -> None:
+    run = study_run(hand_written, tmp_path / "run")
+    _, settings, _ = _prepare_folder(Request(out=run, resume=True, **given))
+    assert (settings.federation.rounds, settings.seed, settings.training.epochs) == (3, 5, 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ({"rounds": 4}, "federation.rounds"),
+        ({"seed": 6}, "seed"),
+        ({"assignments": ("training.batch_size=8",)}, "training.batch_size"),
+        ({"sites": 2}, "--sites"),
+        ({"records": 200}, "--records"),
+    ],
+    ids=str,
+)
+def test_a_run_refuses_other_settings_and_names_only_those(
+    hand_written: Path, tmp_path: Path, given: dict[str, Any], place: str
+) -> None:
+    run = study_run(hand_written, tmp_path / "run")
+    before = files(run)
+    with pytest.raises(SettingsError) as caught:
+        _prepare_folder(Request(out=run, resume=True, **given))
+    assert caught.value.got == place
+    assert files(run) == before
+
+
+def test_the_environment_counts_beside_resume(
+    hand_written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = study_run(hand_written, tmp_path / "run")
+    monkeypatch.setenv("EMR_FL_SET__TRAINING__BATCH_SIZE", "8")
+    with pytest.raises(SettingsError, match=r"training\.batch_size"):
+        _prepare_folder(Request(out=run, resume=True))
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no run to continue"):
+        _prepare_folder(Request(out=tmp_path, resume=True))
+
+
+def test_what_the_run_folder_holds_is_for_its_owner(hand_written: Path, tmp_path: Path) -> None:
+    run = study_run(hand_written, tmp_path / "run")
+    assert (run / "settings.toml").stat().st_mode & 0o077 == 0
