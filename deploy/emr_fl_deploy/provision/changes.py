@@ -89,8 +89,6 @@ def approve(
         entry = issued_to_site(authority, ledger, asked.name, asked.public_key, instant, made_here=False)
         ledger = ledger.with_issued(entry).with_next_revision()
         write_ledger(authority.folder, ledger)
-        if current is not None and current.made_here:
-            (kits / "sites" / asked.name / "node.key").unlink(missing_ok=True)  # revoked just now
         folder = write_site_kit(authority, ledger, entry)
         publish_registry(authority, ledger)
         return Changed((folder,), (), ledger.revision, authority.federation_key, asked.fingerprint)

@@ -27,7 +27,7 @@ from emr_fl_shared.kit.documents import (
     parse_document,
 )
 from emr_fl_shared.kit.files import REGISTRY_LIMIT, read_guarded
-from emr_fl_shared.kit.keys import fingerprint_of, openssh
+from emr_fl_shared.kit.keys import fingerprint_of, load_node_key, openssh
 from emr_fl_shared.kit.signing import (
     KIT_DOMAIN,
     SITES_DOMAIN,
@@ -93,6 +93,8 @@ def write_site_kit(
     private_folder(folder)
     if key is not None:
         write_durably(folder / "node.key", [key_openssh(key)])
+    elif not entry.made_here:
+        _drop_earlier_key(ledger, entry.name, folder / "node.key")
     if not (folder / "SITE.toml").exists():
         write_durably(folder / "SITE.toml", [SITE_FILE.replace("NAME", entry.name).encode()])
     _write_kit(authority, ledger, entry, "site", folder, {"node.pub": f"{entry.public_key}\n".encode()})
@@ -178,6 +180,16 @@ def private_folder(folder: Path) -> None:
         folder = folder.parent
     for one in reversed(missing):
         one.mkdir(mode=0o700)
+
+
+def _drop_earlier_key(ledger: Ledger, name: str, path: Path) -> None:
+    """Delete a key that was made here and has been replaced by the site's own: copied, it would overwrite that one."""
+    with contextlib.suppress(EmrFlError):  # no key there: the rule
+        there = fingerprint_of(load_node_key(read_guarded(path, private=True), where=str(path)).public_key())
+        if any(
+            (item.name, item.fingerprint, item.made_here) == (name, there, True) for item in ledger.issued
+        ):
+            path.unlink()
 
 
 def _write_kit(

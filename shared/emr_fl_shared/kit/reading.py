@@ -68,6 +68,8 @@ class Kit:
         if days >= WARNING_DAYS:
             return None
         end = f"{self.document.not_after:%Y-%m-%d}"
+        if days < 0:
+            return tr(f"the kit of {self.name} expired on {end}", f"{self.name} 的套件已于 {end} 到期")
         return tr(
             f"the kit of {self.name} expires in {days} days, on {end}: the coordinator renews it with "
             f"`emr-fl server renew {self.name}`",

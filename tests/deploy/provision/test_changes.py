@@ -473,6 +473,31 @@ def test_wherever_an_approval_stops_renewing_completes_it(
     assert registry(kits).site_of(read_site_kit(tmp_path / "own", NOW).public_key)
 
 
+@pytest.mark.parametrize("writes", [1, 2, 5])
+def test_an_interrupted_replacement_leaves_no_key_that_would_overwrite_the_sites_own(
+    kits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    path = request(tmp_path / "own")
+    stop(monkeypatch, writes)
+    with pytest.raises(Power):
+        approve(path, kits, replace=True, now=NOW)
+    monkeypatch.undo()
+    monkeypatch.setenv("EMR_FL_LANG", "en")
+    renew(kits, "hospital-a", now=NOW)
+    shutil.copytree(kits / "sites/hospital-a", tmp_path / "own", dirs_exist_ok=True)
+    read_site_kit(tmp_path / "own", NOW)
+
+
+def test_renewal_where_the_coordinator_is_the_site_keeps_the_sites_own_key(
+    federations: Path, tmp_path: Path
+) -> None:
+    kits = federations / "requests"
+    approve(request(tmp_path / "own"), kits, now=NOW)
+    shutil.copy2(tmp_path / "own/node.key", kits / "sites/hospital-a/node.key")
+    renew(kits, "all", now=NOW)
+    read_site_kit(kits / "sites/hospital-a", NOW)
+
+
 def stop(monkeypatch: pytest.MonkeyPatch, writes: int) -> Callable[[], int]:
     """Let `writes` files be written, ledger included, then raise Power; returns a count of those written."""
     done = 0

@@ -467,6 +467,13 @@ def test_warning_from_sixty_days_before(kits: Path, days_left: int, warned: bool
         assert f"{days_left} days" in warning and "2027-03-01" in warning
 
 
+def test_a_kit_that_expires_while_it_is_in_use_says_so(kits: Path) -> None:
+    kit = read_server_kit(kits / "server", NOW)
+    assert (
+        kit.warning(kit.document.not_after + timedelta(days=1)) == "the kit of server expired on 2027-03-01"
+    )
+
+
 def test_a_key_made_at_the_site_never_leaves_it(federations: Path, tmp_path: Path) -> None:
     kits = federations / "requests"
     make_request("hospital-a", tmp_path / "own", now=NOW)
