@@ -159,3 +159,32 @@ def test_workers_of_the_baselines_end_with_the_one_that_asked(tmp_path: Path) ->
     while Path(f"/proc/{worker}").exists() and time.monotonic() < until:
         time.sleep(0.1)
     assert not Path(f"/proc/{worker}").exists()
+
+
+def test_ctrl_c_while_the_libraries_load_shows_no_traceback(tmp_path: Path) -> None:
+    script = tmp_path / "starts.py"
+    script.write_text(
+        "import time\n"
+        "from emr_fl_deploy.simulate.grid import fork_server\n"
+        "if __name__ == '__main__':\n"
+        "    fork_server()\n"
+        "    print('started', flush=True)\n"
+        "    try:\n"
+        "        time.sleep(30)\n"
+        "    except KeyboardInterrupt:\n"
+        "        pass\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-P", str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as starts:
+        assert starts.stdout is not None
+        starts.stdout.readline()
+        time.sleep(1.0)  # the fork server imports torch now
+        os.killpg(starts.pid, signal.SIGINT)
+        _, errors = starts.communicate(timeout=60)
+    assert starts.returncode == 0
+    assert "Traceback" not in errors
