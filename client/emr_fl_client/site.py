@@ -21,7 +21,7 @@ from emr_fl_client.kept import KeptUpdate, question_digest
 from emr_fl_client.training.loop import TrainingSettings, train_round
 from emr_fl_client.training.losses import LossSettings
 from emr_fl_client.training.step import OptimiserSettings
-from emr_fl_shared.config.settings import SiteSettings, Training
+from emr_fl_shared.config.settings import TINY, SiteSettings, Training
 from emr_fl_shared.durable import write_durably
 from emr_fl_shared.errors import DataError, EmrFlError, FederationError
 from emr_fl_shared.labels import Taxonomy
@@ -190,7 +190,10 @@ class Site:
     def _load(self, model: dict[str, Any], taxonomy: Taxonomy, tensors: bytes, training: Training) -> Encoder:
         key = f"{model['name']}|{model['max_length']}|{taxonomy.checksum}"
         if self._encoder is None or self._encoder[0] != key:
-            built = build_model(str(model["name"]), taxonomy.names, max_length=int(model["max_length"]))
+            name = str(model["name"])
+            if self.settings.model is not None and name != TINY:
+                name = self.settings.model
+            built = build_model(name, taxonomy.names, max_length=int(model["max_length"]))
             built.model.to(choose_device(training.device))
             self._encoder = (key, built)
         encoder = self._encoder[1]

@@ -15,21 +15,22 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from emr_fl_shared.errors import EmrFlError
+from flwr.clientapp import ClientApp
+
+from emr_fl_client.app import client_app
+from emr_fl_client.egress import Door
+from emr_fl_client.join.place import Place, Places
+from emr_fl_client.site import Site
+from emr_fl_shared.errors import EmrFlError, PolicyError
+from emr_fl_shared.kit import check_bundle
+from emr_fl_shared.loopback import Loopback
+from emr_fl_shared.memory import release_free_memory
+from emr_fl_shared.messages import set_language
+from emr_fl_shared.tasks import CLIENT_TASK, Endpoint, Task, TaskQueue
 
 
 def run(given: dict[str, Any]) -> int:
     """Work until the process is ended."""
-    from emr_fl_client.app import client_app
-    from emr_fl_client.egress import Door
-    from emr_fl_client.join.place import Places
-    from emr_fl_client.site import Site
-    from emr_fl_shared.errors import PolicyError
-    from emr_fl_shared.kit import check_bundle
-    from emr_fl_shared.loopback import Loopback
-    from emr_fl_shared.memory import release_free_memory
-    from emr_fl_shared.tasks import CLIENT_TASK, Endpoint, TaskQueue
-
     place = Places(given["site"], Path(given["kit"]), Path(given["config"]), Path(given["state"])).open()
     site = Site(place.name, place.settings, place.state, place.pseudonym_key(), _say)
     door = Door(place.name, place.settings.policy, place.receipts)
@@ -39,23 +40,25 @@ def run(given: dict[str, Any]) -> int:
     stop = threading.Event()
     while (task := queue.take(stop)) is not None:
         with task:
-            received = task.receive()
-            try:
-                check_bundle(
-                    received.bundle, place.kit.signing_key, federation_id=place.kit.document.federation_id
-                )
-            except PolicyError as error:
-                _say({"doing": "refused", "reason": error.render()})
-                reply = door.failed(received.message, error)
-            else:
-                _say({"doing": received.message.metadata.message_type})
-                reply = app(received.message, received.context)
-            _say({"doing": "sending"})
-            task.answer(received, reply)
-        del received, reply
+            answer_task(task, place, door, app)
         release_free_memory()
         _say({"doing": "waiting"})
     return 0
+
+
+def answer_task(task: Task, place: Place, door: Door, app: ClientApp) -> None:
+    """Receive, check the bundle, work, hand the reply over."""
+    received = task.receive()
+    try:
+        check_bundle(received.bundle, place.kit.signing_key, federation_id=place.kit.document.federation_id)
+    except PolicyError as error:
+        _say({"doing": "refused", "reason": error.render()})
+        reply = door.failed(received.message, error)
+    else:
+        _say({"doing": received.message.metadata.message_type})
+        reply = app(received.message, received.context)
+    _say({"doing": "sending"})
+    task.answer(received, reply)
 
 
 def _say(event: dict[str, Any]) -> None:
@@ -65,8 +68,6 @@ def _say(event: dict[str, Any]) -> None:
 
 def main() -> None:
     """Process entry: one JSON argument (site, kit, config, state, folder, port, lang)."""
-    from emr_fl_shared.messages import set_language
-
     given = json.loads(sys.argv[1])
     set_language(given["lang"])
     try:

@@ -212,6 +212,8 @@ class Evaluation(Section):
 
 class SiteSettings(Section):
     source: Annotated[str, Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1)] | None = None
+    """Folder of the federation's encoder at this site, where its name alone does not lead to it (no network, another path)."""
     columns: dict[str, str] = Field(default_factory=dict)
     policy: Policy = Policy()
 
