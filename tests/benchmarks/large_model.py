@@ -131,18 +131,12 @@ texts = 0
     done = emr_fl("server", "provision", folder / "federation.toml", "--out", folder / "kits")
     assert done.returncode == 0, done.stderr
     command = [sys.executable, "-P", "-m", "emr_fl_deploy.cli"]
-    log = open(folder / "server.log", "ab")
+    log = stack.enter_context(open(folder / "server.log", "ab"))
     server = subprocess.Popen(
         [
-            *command,
-            "server",
-            "start",
-            "--config",
-            folder / "federation.toml",
-            "--kit",
-            folder / "kits" / "server",
-        ]
-        + ["--out", folder / "run", "--host", "127.0.0.1"],
+            *(*command, "server", "start", "--config", folder / "federation.toml"),
+            *("--kit", folder / "kits" / "server", "--out", folder / "run", "--host", "127.0.0.1"),
+        ],
         stdout=log,
         stderr=log,
         env=ENVIRONMENT,
