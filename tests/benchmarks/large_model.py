@@ -131,7 +131,7 @@ texts = 0
     done = emr_fl("server", "provision", folder / "federation.toml", "--out", folder / "kits")
     assert done.returncode == 0, done.stderr
     command = [sys.executable, "-P", "-m", "emr_fl_deploy.cli"]
-    log = stack.enter_context(open(folder / "server.log", "ab"))
+    log = stack.enter_context((folder / "server.log").open("ab"))
     server = subprocess.Popen(
         [
             *(*command, "server", "start", "--config", folder / "federation.toml"),

@@ -89,7 +89,7 @@ def checkpoint_appears(number: int) -> Moment:
 
 
 def waiting(running: Loopback) -> bool:
-    return "joined" in running.log("server")
+    return running.progress()["phase"] in ("starting", "waiting")
 
 
 # --- faults ----------------------------------------------------------------------------------------------------------------
