@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from emr_fl_shared.errors import EmrFlError, PolicyError
 from emr_fl_shared.hello import HelloReply, minor
 from emr_fl_shared.labels import load_taxonomy, map_labels
 from emr_fl_shared.messages import tr
+from emr_fl_shared.records import Record
 
 Level = Literal["ok", "warning", "stop"]
 
@@ -27,6 +29,7 @@ ROBERTA_MB, TINY_MB = 409.0, 4.3
 """What crosses in one direction for the two encoders that most federations use, fp32."""
 MEMORY_MB = 4096
 DISK_MB = 2048
+BUILT_IN = "outpatient-50"
 SAMPLE_ROWS = 2000
 CLOCK_SECONDS = 2.0
 SLOW_LINE = 2**17
@@ -43,8 +46,12 @@ class Finding:
     do: str = ""
 
 
-def check(places: Places, *, taxonomy: str = "outpatient-50", network: bool = True) -> Iterator[Finding]:
-    """Look at everything in turn; a line that stops leaves out only what depends on it."""
+def check(places: Places, *, taxonomy: str | None = None, network: bool = True) -> Iterator[Finding]:
+    """Look at everything in turn; a line that stops leaves out only what depends on it.
+
+    `taxonomy`: labels to check against; left out, the names in a label column are taken as they stand, and codes are
+    checked against the built-in categories.
+    """
     yield _versions()
     yield from _machine()
     try:
@@ -128,7 +135,7 @@ def _state(place: Place) -> Finding:
     return Finding(subject, "ok", f"{place.state}, {free:.0f} MB {tr('free', '可用')}")
 
 
-def _data(place: Place, taxonomy_name: str) -> Iterator[Finding]:
+def _data(place: Place, taxonomy_name: str | None) -> Iterator[Finding]:
     from emr_fl_shared.deidentify import Deidentifier
     from emr_fl_shared.sources import read_records
 
@@ -145,26 +152,10 @@ def _data(place: Place, taxonomy_name: str) -> Iterator[Finding]:
         tr(f"{len(records)} read", f"读取 {len(records)} 条") + (f"; {skipped}" if skipped else ""),
         tr("look at these rows in the export", "请检查导出文件中的这些行") if skipped else "",
     )
-    taxonomy = load_taxonomy(taxonomy_name)
-    mapped = 0
-    labels: set[int] = set()
-    for record in records:
-        indices, _ = map_labels(record, taxonomy)
-        mapped += bool(indices)
-        labels |= set(indices)
-    share = mapped / max(1, len(records))
-    level: Level = "ok" if share > 0.8 else "warning" if mapped else "stop"
-    yield Finding(
-        tr("labels", "标签"),
-        level,
-        tr(
-            f"{share:.0%} of the records have a label of {taxonomy_name}; {len(labels)} of {len(taxonomy.labels)} labels occur",
-            f"{share:.0%} 的记录有 {taxonomy_name} 标签；出现 {len(labels)}/{len(taxonomy.labels)} 个标签",
-        ),
-        ""
-        if level == "ok"
-        else tr("check the column of diagnosis codes", "请检查诊断编码列；记录没有标签就不参与训练"),
-    )
+    if taxonomy_name is None and any(record.labels for record in records):
+        yield _label_names(records, place.settings.policy.smallest_count)
+    else:
+        yield _mapped_labels(records, taxonomy_name or BUILT_IN)
     deidentifier = Deidentifier(key=place.pseudonym_key())
     found: dict[str, int] = {}
     sample = records[:SAMPLE_ROWS]
@@ -176,6 +167,48 @@ def _data(place: Place, taxonomy_name: str) -> Iterator[Finding]:
         tr("identifiers removed", "去除的标识符"),
         "ok",
         tr(f"in {len(sample)} records: ", f"{len(sample)} 条记录中：") + (kinds or "0"),
+    )
+
+
+def _label_names(records: list[Record], smallest: int) -> Finding:
+    """The label column as it stands: how many names, and how many of them are too rare to leave."""
+    counts = Counter(name for record in records for name in set(record.labels))
+    labelled = sum(bool(record.labels) for record in records)
+    rare = sum(count < smallest for count in counts.values())
+    return Finding(
+        tr("labels", "标签"),
+        "ok" if labelled > 0.8 * len(records) else "warning",
+        tr(
+            f"{labelled} of {len(records)} records have a label, {len(counts)} names; {rare} names with fewer than {smallest} stay here",
+            f"{len(records)} 条记录中 {labelled} 条有标签，共 {len(counts)} 个名称；{rare} 个少于 {smallest} 条的名称不外传",
+        ),
+        ""
+        if labelled > 0.8 * len(records)
+        else tr("records without a label do not train", "没有标签的记录不参与训练"),
+    )
+
+
+def _mapped_labels(records: list[Record], name: str) -> Finding:
+    """How many records have a label of the taxonomy, and how many of its labels occur."""
+    taxonomy = load_taxonomy(name)
+    mapped = 0
+    labels: set[int] = set()
+    for record in records:
+        indices, _ = map_labels(record, taxonomy)
+        mapped += bool(indices)
+        labels |= set(indices)
+    share = mapped / max(1, len(records))
+    level: Level = "ok" if share > 0.8 else "warning" if mapped else "stop"
+    return Finding(
+        tr("labels", "标签"),
+        level,
+        tr(
+            f"{share:.0%} of the records have a label of {name}; {len(labels)} of {len(taxonomy.labels)} labels occur",
+            f"{share:.0%} 的记录有 {name} 标签；出现 {len(labels)}/{len(taxonomy.labels)} 个标签",
+        ),
+        ""
+        if level == "ok"
+        else tr("check the column of diagnosis codes", "请检查诊断编码列；记录没有标签就不参与训练"),
     )
 
 

@@ -120,8 +120,8 @@ def _check(client: typer.Typer) -> None:
         kit: Annotated[Path | None, _kit()] = None,
         config: Annotated[Path | None, _config()] = None,
         taxonomy: Annotated[
-            str, typer.Option(help=tr("labels to check against", "用于核对的标签体系"))
-        ] = "outpatient-50",
+            str | None, typer.Option(help=tr("labels to check against", "用于核对的标签体系"))
+        ] = None,
         offline: Annotated[
             bool, typer.Option("--offline", help=tr("leave the server out", "不连接服务器"))
         ] = False,
