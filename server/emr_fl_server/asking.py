@@ -30,7 +30,7 @@ ABSENCE_SECONDS = 90.0
 """Flower takes up to 60 s to notice that a node is gone, and a node that was killed may come back only after that."""
 NODE_UNAVAILABLE = 5
 """Flower's error code for a node that is gone."""
-MOST_TRIES = 5
+MOST_ERRORS = 5
 """A site that dies over the question every time is not asked for ever."""
 
 
@@ -86,7 +86,7 @@ class _Pending:
     node: int
     message: str | None = None
     incarnation: str = ""
-    tries: int = 0
+    errors: int = 0
     gone_since: float | None = None
     failure: str = ""
 
@@ -119,7 +119,8 @@ def ask(
             for message in grid.pull_messages([wanted.message]):
                 arrived = True
                 answer = _answer(message, site)
-                if message.has_error() and resends and wanted.tries < MOST_TRIES:
+                if message.has_error() and resends and wanted.errors < MOST_ERRORS:
+                    wanted.errors += 1
                     wanted.message, wanted.failure = None, answer.failure
                     wanted.gone_since = wanted.gone_since or time.monotonic()
                     continue
@@ -156,7 +157,6 @@ def _send(grid: Grid, asking: Asking, pending: Mapping[str, _Pending], presence:
     ]
     for site in sites:
         pending[site].incarnation = presence.incarnation(site)
-        pending[site].tries += 1
     for site, identifier in zip(sites, grid.push_messages(messages), strict=False):
         pending[site].message = identifier or None
 
@@ -175,7 +175,7 @@ def _look(grid: Grid, pending: Mapping[str, _Pending], presence: Presence) -> No
 
 
 def _back(wanted: _Pending) -> bool:
-    return wanted.gone_since is None and wanted.tries < MOST_TRIES
+    return wanted.gone_since is None
 
 
 def _given_up(wanted: _Pending) -> bool:

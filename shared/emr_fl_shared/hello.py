@@ -54,6 +54,8 @@ class HelloReply(BaseModel):
     federation_id: str
     site: str
     standing: Standing
+    node: str = ""
+    """The id of the site's node at Flower, where it has one."""
     time: AwareDatetime
     emr_fl: str
     flwr: str

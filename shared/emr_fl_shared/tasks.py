@@ -10,13 +10,18 @@ simulation has its own). Both sides need it; nothing else of this package import
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import TracebackType
 
 import httpx
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from flwr.app import Context, Message
 from flwr.common.serde import context_from_proto, run_from_proto
+from flwr.proto.fleet_pb2 import DeactivateNodeRequest
 from flwr.proto.runtime_pb2 import AcquireTaskRequest, PullTaskInputRequest, SendTaskHeartbeatRequest
 from flwr.proto.task_pb2 import Task as TaskDescription
 from flwr.serverapp import Grid
@@ -30,6 +35,8 @@ from flwr.supercore.retry import make_simple_http_retry_invoker
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import HttpGrid
+from flwr.supernode.fleet_http_client import FleetHttpClient
+from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
 from emr_fl_shared.loopback import HOST, Loopback
@@ -186,3 +193,26 @@ class Received:
     message: Message
     context: Context
     bundle: bytes = field(repr=False)
+
+
+def deactivate_node(address: str, authority: bytes, node_key: Path, node: int) -> None:
+    """Tell the SuperLink that this site's node is gone, so that its successor is taken in at once.
+
+    Flower believes a node that was killed to be there for up to a minute, and refuses another one with its key meanwhile.
+    A failure changes nothing: the successor then has to wait.
+    """
+    private = load_ssh_private_key(node_key.read_bytes(), None)
+    assert isinstance(private, ec.EllipticCurvePrivateKey)
+    with (
+        contextlib.suppress(httpx.HTTPError, RuntimeError),
+        FleetHttpClient.from_server_address(
+            address,
+            False,
+            authority,
+            interceptors=[
+                RuntimeVersionHttpInterceptor(component_name="SuperNode"),
+                NodeAuthHttpInterceptor(private, private.public_key()),
+            ],
+        ) as client,
+    ):
+        client.DeactivateNode(DeactivateNodeRequest(node_id=node))

@@ -48,6 +48,8 @@ class Loopback:
     rounds: int = 2
     records: int = 240
     settings: str = ""
+    server_port: int | None = None
+    """Where the server listens, if not where the kits say (something stands between them)."""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -119,7 +121,7 @@ budget = 5
             "server",
             [
                 *("server", "start", *options, "--kit", str(self.kits / "server"), "--out", str(self.run)),
-                *("--host", "127.0.0.1", "--port", str(self.port)),
+                *("--host", "127.0.0.1", "--port", str(self.server_port or self.port)),
             ],
         )
 

@@ -31,6 +31,7 @@ from emr_fl_shared.hello import HelloReply
 from emr_fl_shared.loopback import HOST, make_loopback
 from emr_fl_shared.messages import language, tr
 from emr_fl_shared.processes import free_port, start_child, stop_child
+from emr_fl_shared.tasks import deactivate_node
 
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 300.0
 GREET_SECONDS = 15.0
@@ -98,6 +99,9 @@ class Join:
                     f"已作为 {self.place.name} 连接到 {self._greeter.address}；{_phase(reply)}",
                 )
             )
+            if reply.node:
+                kit = self.place.kit
+                deactivate_node(self._greeter.address, kit.ca_certificate, kit.node_key_path, int(reply.node))
             self._start_node()
             if self._watch():
                 return 0

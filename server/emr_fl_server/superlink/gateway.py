@@ -33,7 +33,7 @@ import uvicorn
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
-from emr_fl_server.superlink.presence import PresenceBoard
+from emr_fl_server.superlink.presence import PresenceBoard, read_nodes
 from emr_fl_server.superlink.status import read_progress
 from emr_fl_shared.errors import EmrFlError
 from emr_fl_shared.hello import (
@@ -56,6 +56,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 FLEET = "/v1/fleet/"
+ACTIVATE = FLEET + "activate-node"
 PASSED = frozenset(
     {
         "activate-node",
@@ -236,6 +237,8 @@ class Gateway:
         except httpx.HTTPError:
             await _say(send, 503)  # the SuperLink is being restarted: a node tries again
             return
+        if path == ACTIVATE and answer.status_code == 200:
+            self.board.activated(site)
         try:
             await send(
                 {
@@ -284,12 +287,13 @@ class Gateway:
         if standing == "registered" and not clock_fits(hello.time, now):
             standing = "clock"
         if standing == "registered":
-            self.board.arrived(entry.name, hello.incarnation, hello.emr_fl)
+            self.board.greeted(entry.name, hello.incarnation, hello.emr_fl)
         progress = read_progress(self.folder)
         reply = HelloReply(
             federation_id=self.kit.document.federation_id,
             site=entry.name,
             standing=standing,
+            node=str(read_nodes(self.folder).get(entry.fingerprint, "")),
             time=now,
             emr_fl=version("emr-fl"),
             flwr=version("flwr"),

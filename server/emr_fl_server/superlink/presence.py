@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 PRESENCE_FILE = "presence.json"
+NODES_FILE = "nodes.json"
+"""Fingerprint of a node's key → its id at Flower; written by the supervisor."""
 
 
 @dataclass
@@ -30,6 +32,7 @@ class PresenceBoard:
     def __init__(self, folder: Path) -> None:
         self._path = folder / PRESENCE_FILE
         self._written = 0.0
+        self._coming: dict[str, str] = {}
         self.sites: dict[str, Seen] = {}
 
     def seen(self, site: str, *, up: int = 0, down: int = 0) -> None:
@@ -41,14 +44,20 @@ class PresenceBoard:
         if time.monotonic() - self._written > 1.0:
             self.write()
 
-    def arrived(self, site: str, incarnation: str, version: str) -> None:
-        """A site's node is about to be started anew (or says hello again)."""
+    def greeted(self, site: str, incarnation: str, version: str) -> None:
+        """A site said hello; with an incarnation, its node is about to be started anew."""
         known = self.sites.setdefault(site, Seen())
         if incarnation:
-            known.incarnation = incarnation
+            self._coming[site] = incarnation
         known.emr_fl = version
         known.last_seen = time.time()
         self.write()
+
+    def activated(self, site: str) -> None:
+        """Flower took the site's node in: from now on it is the one that greeted last."""
+        if site in self._coming:
+            self.sites.setdefault(site, Seen()).incarnation = self._coming.pop(site)
+            self.write()
 
     def write(self) -> None:
         """Replace the file."""
@@ -81,3 +90,11 @@ class FilePresence:
         """The node's incarnation that the gateway saw last."""
         seen = read_presence(self._folder).get(site)
         return seen.incarnation if seen else ""
+
+
+def read_nodes(folder: Path) -> Mapping[str, int]:
+    """The nodes that are registered with Flower; empty while there are none."""
+    try:
+        return {str(key): int(node) for key, node in json.loads((folder / NODES_FILE).read_text()).items()}
+    except (OSError, ValueError, AttributeError):
+        return {}

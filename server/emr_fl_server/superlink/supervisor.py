@@ -28,6 +28,7 @@ from pathlib import Path
 import httpx
 
 from emr_fl_server.superlink.link import SuperLink
+from emr_fl_server.superlink.presence import NODES_FILE
 from emr_fl_server.superlink.status import SERVER_FILE, STOP_FILE, read_progress, replace_json
 from emr_fl_server.superlink.worker import TOLD
 from emr_fl_shared.errors import (
@@ -184,6 +185,9 @@ class Server:
             key = f"{name} {entry.fingerprint}"
             if key not in self._nodes:
                 self._nodes[key] = self.link.register(name, entry.public_key)
+        replace_json(
+            self.folder / NODES_FILE, {key.split()[1]: str(node) for key, node in self._nodes.items()}
+        )
 
     def _start_gateway(self) -> None:
         given = {
