@@ -28,12 +28,14 @@ class BadLine:
     cuts: int = 0
     connections: int = 0
     passed: int = 0
+    turned_away: int = 0
     down: threading.Event = field(default_factory=threading.Event)
     _free_at: dict[str, float] = field(default_factory=dict)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         if self.down.is_set():
+            self.turned_away += 1
             writer.transport.abort()
             return
         try:

@@ -243,6 +243,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", nargs="+", default=[], help="words that a row's name or moment must hold")
+    parser.add_argument("--keep", type=Path, help="an empty folder for the federations, which then stay")
     parser.add_argument("--json", type=Path, help="write the rows as JSON too")
     given = parser.parse_args()
     chosen = [
@@ -252,7 +253,8 @@ def main() -> None:
     ]
     rows: list[Row] = []
     expected: str | None = None
-    with tempfile.TemporaryDirectory(prefix="emr-fl-faults-") as folder:
+    with tempfile.TemporaryDirectory(prefix="emr-fl-faults-") as temporary:
+        folder = given.keep or temporary
         for number, fault in enumerate(chosen):
             try:
                 row, digest = run(fault, Path(folder) / str(number), expected)
