@@ -8,7 +8,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 PACKAGES := shared client server deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint types contracts pytest bench format clean
+.PHONY: help install demo test test-all lint types contracts pytest faults bench format clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ contracts: $(TEST_VENV)/.wheel
 
 pytest: $(TEST_VENV)/.wheel
 	$(TEST)/python -P -m pytest -m "not slow"
+
+## make faults     the fault table of a real federation, about half an hour
+faults: $(TEST_VENV)/.wheel
+	$(TEST)/python -P tests/faults/fault_table.py
 
 ## make bench      the benchmarks, as tables of ratios
 bench: $(TEST_VENV)/.wheel

@@ -31,7 +31,7 @@ from flwr.supercore.interceptors import (
     RuntimeVersionHttpInterceptor,
     SuperExecAuthHttpInterceptor,
 )
-from flwr.supercore.retry import make_simple_http_retry_invoker
+from flwr.supercore.retry import RetryInvoker, exponential
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import HttpGrid
@@ -44,6 +44,7 @@ from emr_fl_shared.loopback import HOST, Loopback
 SERVER_TASK = "flwr-serverapp"
 CLIENT_TASK = "flwr-clientapp"
 POLL_SECONDS = 0.5
+ANSWER_SECONDS = 60.0
 _DONE, _FAILED = "completed", "failed"
 
 
@@ -61,6 +62,10 @@ class Endpoint:
     @property
     def authority(self) -> bytes:
         return self.loopback.authority.read_bytes()
+
+
+class TaskLost(Exception):
+    """Whoever handed the task out does not know it any more."""
 
 
 class TaskQueue:
@@ -119,7 +124,7 @@ class Task:
                 RuntimeVersionHttpInterceptor(component_name="flwr-clientapp"),
                 RuntimeTokenHttpInterceptor(self._token),
             ],
-            retry_invoker=make_simple_http_retry_invoker(),
+            retry_invoker=self._patience(),
         )
         self._beat = RuntimeHttpClient.from_server_address(
             self.endpoint.address,
@@ -142,6 +147,27 @@ class Task:
         self._client.close()
         self._beat.close()
 
+    def _patience(self) -> RetryInvoker:
+        """Try again while the API does not answer, for `ANSWER_SECONDS`, and not once the task is given up.
+
+        Flower's own would go on for ever, and on a 401 — the node was started anew and does not know this task — send this process
+        a SIGINT.
+        """
+
+        def hopeless(error: Exception) -> bool:
+            answered = isinstance(error, httpx.HTTPStatusError)
+            return self.lost.is_set() or (
+                answered and error.response.status_code not in (502, 503, 504)  # type: ignore[attr-defined]
+            )
+
+        return RetryInvoker(
+            lambda: exponential(max_delay=5),
+            (httpx.TransportError, httpx.HTTPStatusError),
+            max_tries=None,
+            max_time=ANSWER_SECONDS,
+            should_giveup=hopeless,
+        )
+
     def _heartbeat(self) -> bool:
         if self.lost.is_set():
             return True
@@ -160,13 +186,22 @@ class Task:
     # --- a site's task ------------------------------------------------------------------------------------------------
 
     def receive(self) -> Received:
-        """The message of a client task with what came along."""
-        message, context, _, bundle = pull_task_input(self._client)
+        """The message of a client task with what came along. Raises `TaskLost`."""
+        try:
+            message, context, _, bundle = pull_task_input(self._client)
+        except (httpx.HTTPError, RuntimeError) as error:
+            raise TaskLost(type(error).__name__) from None
         return Received(message, context, bundle.content)
 
     def answer(self, received: Received, reply: Message) -> None:
-        """Hand the reply to the SuperNode, which keeps it until the server has it."""
-        push_message(self._client, reply, received.context)
+        """Hand the reply to the SuperNode, which keeps it until the server has it.
+
+        Raises `TaskLost` if the SuperNode was started anew or gave the task up: the server asks again.
+        """
+        try:
+            push_message(self._client, reply, received.context)
+        except (httpx.HTTPError, RuntimeError) as error:
+            raise TaskLost(type(error).__name__) from None
         push_task_output(self._client, received.context, _DONE, "")
 
     # --- the coordinator's task ----------------------------------------------------------------------------------------

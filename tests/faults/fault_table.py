@@ -74,7 +74,17 @@ def phase(name: str, number: int) -> Moment:
 
 
 def site_trains(site: str, number: int) -> Moment:
+    """The site's own word comes with its first step; by then the reply of a round this small is nearly there."""
     return lambda running: running.training(site, number)
+
+
+def site_receives(site: str, number: int) -> Moment:
+    """The round has begun and the site has not begun to train: it waits for, or receives, the model."""
+
+    def reached(running: Loopback) -> bool:
+        return phase("training", number)(running) and not running.training(site, number)
+
+    return reached
 
 
 def checkpoint_appears(number: int) -> Moment:
@@ -171,6 +181,10 @@ FAULTS = (
     Fault("SuperLink killed -9", "sites train", phase("training", 2), kill("server", LINK)),
     Fault("gateway killed -9", "sites train", phase("training", 2), kill("server", GATEWAY)),
     Fault("SuperNode killed -9", "its site trains", site_trains("north", 2), kill("north", NODE)),
+    Fault("SuperNode killed -9", "its site receives", site_receives("north", 2), kill("north", NODE)),
+    Fault(
+        "site's worker killed -9", "its site receives", site_receives("north", 2), kill("north", SITE_WORKER)
+    ),
     Fault("site's worker killed -9", "it trains", site_trains("north", 2), kill("north", SITE_WORKER)),
     Fault(
         "client join killed -9, joined again",

@@ -255,6 +255,13 @@ class Join:
             self._say(tr("the update is there already; sending it again", "更新已经算好；重新发送"))
         elif doing == "sending":
             self._say_once(tr("handing over the reply", "正在交付应答"))
+        elif doing == "lost":
+            self._say(
+                tr(
+                    "the connection was lost before the reply was handed over; it is kept until it is asked for again",
+                    "应答交付前连接中断；应答已保存，等待再次请求",
+                )
+            )
         elif doing == "waiting":
             self._say_once(tr("waiting for the next task", "等待下一个任务"))
 

@@ -26,7 +26,7 @@ from emr_fl_shared.kit import check_bundle
 from emr_fl_shared.loopback import Loopback
 from emr_fl_shared.memory import release_free_memory
 from emr_fl_shared.messages import set_language
-from emr_fl_shared.tasks import CLIENT_TASK, Endpoint, Task, TaskQueue
+from emr_fl_shared.tasks import CLIENT_TASK, Endpoint, Task, TaskLost, TaskQueue
 
 
 def run(given: dict[str, Any]) -> int:
@@ -39,8 +39,11 @@ def run(given: dict[str, Any]) -> int:
     _say({"doing": "ready"})
     stop = threading.Event()
     while (task := queue.take(stop)) is not None:
-        with task:
-            answer_task(task, place, door, app)
+        try:
+            with task:
+                answer_task(task, place, door, app)
+        except TaskLost:
+            _say({"doing": "lost"})
         release_free_memory()
         _say({"doing": "waiting"})
     return 0
