@@ -25,6 +25,8 @@ from emr_fl_shared.messages import tr
 from emr_fl_shared.wire import Body, BodyT, Failure, pack, unpack_reply
 
 POLL_SECONDS = 0.2
+REMOTE_POLL_SECONDS = 1.0
+"""Between two looks at a grid that can't say by itself that something arrived: each look is a request a site."""
 LOOK_SECONDS = 2.0
 ABSENCE_SECONDS = 90.0
 """Flower takes up to 60 s to notice that a node is gone, and a node that was killed may come back only after that."""
@@ -107,7 +109,7 @@ def ask(
     until = time.monotonic() + asking.deadline
     _send(grid, asking, pending, presence)
     resends = getattr(grid, "resends", True)
-    pause: Callable[[float], None] = getattr(grid, "wait", time.sleep)
+    wait: Callable[[float], None] | None = getattr(grid, "wait", None)
     answered = 0
     looked = time.monotonic()
     while pending and time.monotonic() < until:
@@ -139,8 +141,12 @@ def ask(
                 _send(grid, asking, again, presence)
             if enough(answered) and all(_given_up(wanted) for wanted in pending.values()):
                 break
-        if not arrived:
-            pause(POLL_SECONDS)
+        if arrived:
+            continue
+        if wait is not None:
+            wait(POLL_SECONDS)
+        else:
+            time.sleep(REMOTE_POLL_SECONDS)
     for site in sorted(pending):
         if pending[site].failure:
             yield Answer(site, failure=pending[site].failure)

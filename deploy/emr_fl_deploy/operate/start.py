@@ -48,6 +48,12 @@ def _folder(config: Path | None, out: Path | None, resume: bool) -> Path:
                 expected="settings.toml",
                 do=tr("give the run folder with --out", "请用 --out 指定运行目录"),
             )
+        if (folder / "results.json").is_file():
+            raise UsageError(
+                tr("this run is finished", "该运行已完成"),
+                where=str(folder),
+                do=tr("its report is report.html; start another run", "报告见 report.html；请开始新的运行"),
+            )
         return folder
     if config is None:
         raise UsageError(

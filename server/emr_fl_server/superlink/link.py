@@ -33,7 +33,13 @@ from emr_fl_shared.processes import free_port, start_child, stop_child
 from emr_fl_shared.tasks import Endpoint
 
 START_SECONDS = 60.0
-_PROGRAM = "from flwr.superlink.cli.flower_superlink import flower_superlink; flower_superlink()"
+_PROGRAM = """
+import logging
+# a line for every request that a node or a worker makes would fill a disk within weeks
+logging.getLogger("uvicorn.access").addFilter(lambda record: False)
+from flwr.superlink.cli.flower_superlink import flower_superlink
+flower_superlink()
+"""
 
 
 @dataclass
