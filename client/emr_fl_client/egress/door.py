@@ -19,7 +19,7 @@ from flwr.app import Message
 
 from emr_fl_shared.app import to_records
 from emr_fl_shared.config.settings import Policy
-from emr_fl_shared.errors import EmrFlError, PolicyError, StorageError
+from emr_fl_shared.errors import EmrFlError, PolicyError, SettingsError, StorageError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.payload import PayloadReader
 from emr_fl_shared.wire import Body, DescribeReply, EvaluateReply, Failure, SiteScores, TrainReply, pack
@@ -97,12 +97,13 @@ class Door:
         return self._out(request, body.model_copy(update={"scores": self._scores(body.scores)}))
 
     def failed(self, request: Message, error: BaseException) -> Message:
-        """Say that a request was not carried out. Only messages that we wrote ourselves leave; of any other
-        exception, only the name of its type does: its text could quote a record."""
+        """Say that a request was not carried out. Only messages that we wrote ourselves leave, without the details: those
+        name the site's files and headers. Of any other exception, only the name of its type leaves: its text could quote a
+        record."""
         if isinstance(error, PolicyError):
-            cause, reason = "policy", error.render()
+            cause, reason = "policy", _policy_reason(error)
         elif isinstance(error, EmrFlError):
-            cause, reason = "data", error.render()
+            cause, reason = "data", _plain_message(error)
         else:
             cause, reason = "internal", type(error).__name__
         body = Failure.model_validate({"site": self._site, "cause": cause, "reason": reason[:2000]})
@@ -154,3 +155,16 @@ class Door:
                 where=str(self._receipts),
                 got=error.strerror or "",
             ) from None
+
+
+def _plain_message(error: EmrFlError) -> str:
+    """What happened, without where, what was got and what to do: those are for the site's own eyes."""
+    if isinstance(error, SettingsError) and error.problems:  # its message lists them with all details
+        return "\n".join(_plain_message(problem) for problem in error.problems)
+    return error.message
+
+
+def _policy_reason(error: PolicyError) -> str:
+    section, _, setting = error.where.partition(".")
+    named = section == "policy" and setting in Policy.model_fields
+    return f"{error.where}: {error.message}" if named else error.message
