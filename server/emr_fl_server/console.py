@@ -51,7 +51,10 @@ class RunConsole:
         self.say(f"warning: {en}", f"警告：{zh}")
 
     def site_progress(self, site: str, event: dict[str, Any]) -> None:
-        """A site's step within its round; called from the grid's threads."""
+        """A site's step within its round, or why its process ends; called from the grid's threads."""
+        if event.get("doing") == "failed":
+            self.warn(f"{site}: {event['reason']}", f"{site}：{event['reason']}")
+            return
         if self._progress is None or "step" not in event:
             return
         with self._lock:

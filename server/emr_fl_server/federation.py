@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from emr_fl_server.admission import Admission, Audit
 from emr_fl_server.asking import AlwaysThere, Presence
-from emr_fl_server.checkpoints import latest_checkpoint, load_best, save_checkpoint
+from emr_fl_server.checkpoints import Checkpoint, latest_checkpoint, load_best, save_checkpoint
 from emr_fl_server.evaluation.evaluator import Evaluator, RoundScores
 from emr_fl_shared.config import Settings
 from emr_fl_shared.durable import write_durably
@@ -150,6 +150,8 @@ class Federation:
     """Whether sites may come late and come back: then the federation waits for them instead of ending."""
     presence: Presence = field(default_factory=AlwaysThere)
     stop_requested: Callable[[], bool] = lambda: False
+    _found: Checkpoint | None = field(default=None, repr=False)
+    """The checkpoint to take up, between `agree` and `start`."""
 
     def __post_init__(self) -> None:
         for name in ("checkpoints", "audit", "updates"):
@@ -210,8 +212,16 @@ class Federation:
     # --- the life of a federation -----------------------------------------------------------------------------------
 
     def agree(self, described: Mapping[str, DescribeReply]) -> None:
-        """Fix the label set and build the evaluator. Raises `DataError` if there are fewer than two labels."""
-        if self.labels_from_data:
+        """Fix the label set and build the evaluator. Raises `DataError` if there are fewer than two labels.
+
+        A label set taken from the data is fixed once: a run that is taken up keeps the one in its checkpoint, whichever sites
+        are there now.
+        """
+        self._found = latest_checkpoint(self.folder / "checkpoints")
+        known = self._found.state.get("labels") if self._found is not None else None
+        if self.labels_from_data and known is not None:
+            self.taxonomy = Taxonomy.from_json(known)
+        elif self.labels_from_data:
             names = {label for reply in described.values() for label in reply.labels}
             self.taxonomy = column_taxonomy(sorted(names | set(self.held_out_labels())))
         else:
@@ -228,7 +238,8 @@ class Federation:
     def start(self) -> FederationState:
         """The newest complete checkpoint of this folder, or round 0 with fresh weights."""
         assert self.evaluator is not None and self.taxonomy is not None
-        checkpoint = latest_checkpoint(self.folder / "checkpoints")
+        checkpoint, self._found = self._found, None  # not kept: it holds a whole model
+        checkpoint = checkpoint or latest_checkpoint(self.folder / "checkpoints")
         if checkpoint is None:
             return FederationState(0, tensors_of(self.evaluator.encoder.model))
         if checkpoint.state["taxonomy"] != self.taxonomy.checksum:
@@ -247,7 +258,11 @@ class Federation:
             self.folder / "checkpoints",
             state.round,
             state.tensors,
-            {"federation": state.to_json(), "taxonomy": self.taxonomy.checksum},
+            {
+                "federation": state.to_json(),
+                "taxonomy": self.taxonomy.checksum,
+                "labels": self.taxonomy.to_json(),
+            },
             best=state.best_round == state.round,
         )
         self._write_metrics(state)

@@ -7,6 +7,7 @@ agreed type. Everything that leaves, refusals included, is written to the site's
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -19,7 +20,8 @@ from flwr.app import Message
 
 from emr_fl_shared.app import to_records
 from emr_fl_shared.config.settings import Policy
-from emr_fl_shared.errors import EmrFlError, PolicyError, StorageError
+from emr_fl_shared.durable import storage_error
+from emr_fl_shared.errors import EmrFlError, PolicyError, SettingsError, StorageError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.payload import PayloadReader
 from emr_fl_shared.wire import Body, DescribeReply, EvaluateReply, Failure, SiteScores, TrainReply, pack
@@ -97,12 +99,16 @@ class Door:
         return self._out(request, body.model_copy(update={"scores": self._scores(body.scores)}))
 
     def failed(self, request: Message, error: BaseException) -> Message:
-        """Say that a request was not carried out. Only messages that we wrote ourselves leave; of any other
-        exception, only the name of its type does: its text could quote a record."""
+        """Say that a request was not carried out. Only messages that we wrote ourselves leave, without the details: those
+        name the site's files and headers. Of any other exception, only the name of its type leaves: its text could quote a
+        record.
+
+        Raises `StorageError` where even that can't be put on a receipt: then nothing leaves, and the caller has to end with it.
+        """
         if isinstance(error, PolicyError):
-            cause, reason = "policy", error.render()
+            cause, reason = "policy", _policy_reason(error)
         elif isinstance(error, EmrFlError):
-            cause, reason = "data", error.render()
+            cause, reason = "data", _plain_message(error)
         else:
             cause, reason = "internal", type(error).__name__
         body = Failure.model_validate({"site": self._site, "cause": cause, "reason": reason[:2000]})
@@ -141,16 +147,40 @@ class Door:
             self._receipts.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(self._receipts, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             try:
-                os.write(descriptor, (json.dumps(asdict(receipt)) + "\n").encode())
+                line = (json.dumps(asdict(receipt)) + "\n").encode()
+                before = os.fstat(descriptor).st_size
+                if os.write(descriptor, line) < len(
+                    line
+                ):  # the last free bytes of the disk took a part of it
+                    os.ftruncate(descriptor, before)
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
         except OSError as error:
+            cause = storage_error(error, self._receipts.parent)
             raise StorageError(
                 tr(
                     "the receipt could not be written, so nothing was sent",
                     "回执无法写入，因此没有发送任何内容",
                 ),
                 where=str(self._receipts),
-                got=error.strerror or "",
+                got="; ".join(part for part in (cause.message, cause.got) if part),
+                do=tr(
+                    "make room on the disk or mend the folder's permissions, then start this site again",
+                    "请清理磁盘空间或修正目录权限，然后重新启动本机构",
+                ),
             ) from None
+
+
+def _plain_message(error: EmrFlError) -> str:
+    """What happened, without where, what was got and what to do: those are for the site's own eyes."""
+    if isinstance(error, SettingsError) and error.problems:  # its message lists them with all details
+        return "\n".join(_plain_message(problem) for problem in error.problems)
+    return error.message
+
+
+def _policy_reason(error: PolicyError) -> str:
+    section, _, setting = error.where.partition(".")
+    named = section == "policy" and setting in Policy.model_fields
+    return f"{error.where}: {error.message}" if named else error.message

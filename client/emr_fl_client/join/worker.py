@@ -77,7 +77,7 @@ def main() -> None:
         code = run(given)
     except EmrFlError as error:
         _say({"doing": "failed", "reason": error.render(), "code": error.exit_code})
-        code = 10
+        code = error.exit_code
     except KeyboardInterrupt:
         code = 130
     sys.stdout.flush()

@@ -34,6 +34,7 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
+from emr_fl_shared.errors import EmrFlError
 from emr_fl_shared.memory import release_free_memory
 
 RUN_ID = 1
@@ -332,7 +333,12 @@ def _serve(
         except EOFError:
             return
         message = message_from_proto(ProtoMessage.FromString(raw))
-        reply = app(message, context)
+        try:
+            reply = app(message, context)
+        except EmrFlError as error:
+            # The app answers every error itself; this one is that no answer may leave, as no receipt can be written.
+            progress({"doing": "failed", "reason": error.render()})
+            return
         try:
             connection.send_bytes(_REPLY + message_to_proto(reply).SerializeToString())
         except BrokenPipeError:

@@ -129,8 +129,9 @@ def resolve(
         at = position.get(wanted.strip(), folded.get(fold_header(wanted)))
         if at is None:
             raise DataError(
-                tr(f"no column “{wanted}” in the file", f"文件中没有“{wanted}”这一列"),
-                where=f"{where}, columns.{target}",
+                # the header is said in the details only: the message alone may leave a site
+                tr("the column map names a column that is not in the file", "列映射中的列不在文件中"),
+                where=f"{where}, columns.{target} = {wanted}",
                 got=shown_headers(header, rows),
                 do=tr(f'name the header that holds it: {target} = "…"', f'请写出对应的列名：{target} = "…"'),
             )

@@ -12,8 +12,10 @@ from flwr.app import Message, RecordDict
 from emr_fl_client.egress import Door
 from emr_fl_shared.app import from_records
 from emr_fl_shared.config.settings import Policy
-from emr_fl_shared.errors import DataError, PolicyError, StorageError
+from emr_fl_shared.errors import DataError, EmrFlError, PolicyError, SettingsError, StorageError
+from emr_fl_shared.labels import load_taxonomy
 from emr_fl_shared.payload import pack_tensors
+from emr_fl_shared.preparation import prepare
 from emr_fl_shared.wire import (
     DescribeReply,
     EvaluateReply,
@@ -128,7 +130,11 @@ def test_rare_label_names_stay(tmp_path: Path, request_message: Message) -> None
     [
         (ValueError("患者张三，电话13800000000"), "internal", "ValueError"),
         (PolicyError("no"), "policy", "no"),
-        (DataError("no such file", where="x.csv"), "data", "x.csv: no such file"),
+        (PolicyError("no", where="policy.max_rounds", got="4"), "policy", "policy.max_rounds: no"),
+        (PolicyError("no", where="/data/张三.csv", got="13800000000"), "policy", "no"),
+        (PolicyError("no", where="policy./data/张三.csv"), "policy", "no"),
+        (DataError("no such file", where="张三.csv"), "data", "no such file"),
+        (SettingsError([SettingsError("wrong", where="张三", got="x")]), "data", "wrong"),
     ],
 )
 def test_only_our_own_words_leave_with_a_failure(
@@ -138,6 +144,39 @@ def test_only_our_own_words_leave_with_a_failure(
     failure = unpack(from_records(message.content)[0], Failure)
     assert (failure.cause, failure.reason) == (cause, shown)
     assert "张三" not in (tmp_path / "r").read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [
+        pytest.param(None, None, id="no file"),
+        pytest.param(b"", None, id="empty"),
+        pytest.param("王医生备注,内部编号\na,b\n".encode(), None, id="no text column"),
+        pytest.param("主诉,内部编号\na,b\n".encode(), None, id="no label column"),
+        pytest.param("主诉,内部编号\na,b\n".encode(), {"label": "内部诊断"}, id="a wrong column map"),
+        pytest.param("主诉,内部编号\na,b\n".encode(), {"内部字段": "内部编号"}, id="an unknown field"),
+        pytest.param("主诉,内部编号,诊断\n,b,\n".encode(), None, id="no usable row"),
+        pytest.param("主诉,内部编号,诊断\n头痛,b,内部病\n".encode(), None, id="no label"),
+        pytest.param(b"PK\x03\x04 \x00\x00", None, id="a spreadsheet"),
+        pytest.param(
+            "主诉,诊断\n头痛,x\n".encode() + "发热三天,肺炎\n".encode("gb18030"), None, id="encoding"
+        ),
+    ],
+)
+def test_no_path_and_no_header_of_the_site_leaves(
+    tmp_path: Path, request_message: Message, content: bytes | None, columns: dict[str, str] | None
+) -> None:
+    export = tmp_path / "心内科-wang" / "内部-export.csv"
+    export.parent.mkdir()
+    if content is not None:
+        export.write_bytes(content)
+    with pytest.raises(EmrFlError) as raised:
+        prepare(export, columns, load_taxonomy("outpatient-50"), key=b"k" * 32)
+    message = Door("a", Policy(), tmp_path / "r").failed(request_message, raised.value)
+    reason = unpack(from_records(message.content)[0], Failure).reason
+    assert reason == raised.value.message
+    for secret in (str(tmp_path), "心内科", "export", "内部", "王医生", "columns."):
+        assert secret not in reason
 
 
 def test_nothing_leaves_without_a_receipt(tmp_path: Path, request_message: Message) -> None:

@@ -9,12 +9,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flwr.app import Message
 
 from emr_fl_deploy.simulate.grid import InProcessGrid
 from emr_fl_deploy.simulate.sites import factories
+from emr_fl_server.asking import AlwaysThere, Asking, ask
 from emr_fl_shared.app import from_records, to_records
 from emr_fl_shared.config import load_settings
 from emr_fl_shared.wire import DESCRIBE, DescribeReply, DescribeRequest, Failure, pack, unpack
@@ -129,7 +131,33 @@ def test_a_missing_file_is_said_by_the_site(hand_written: Path, tmp_path: Path) 
     with InProcessGrid(factories(settings, tmp_path / "run"), parallel=1) as grid:
         node = next(n.node_id for n in grid.get_nodes() if n.name == "north")
         body, _ = from_records(describe(grid, node).content)
-    assert "north.csv" in unpack(body, Failure).reason
+    reason = unpack(body, Failure).reason
+    assert reason.startswith("no such file")
+    assert "north.csv" not in reason
+
+
+def test_a_site_that_can_write_no_receipt_says_so_and_answers_nothing(
+    hand_written: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = load_settings(hand_written / "federation.toml").with_paths_from(hand_written)
+    receipts = tmp_path / "run" / "audit" / "sites" / "north.jsonl"
+    receipts.mkdir(parents=True)  # a folder stands where the receipts should be written
+    said: list[tuple[str, dict[str, Any]]] = []
+    with InProcessGrid(
+        factories(settings, tmp_path / "run"),
+        parallel=1,
+        on_progress=lambda site, event: said.append((site, event)),
+    ) as grid:
+        nodes = {node.name: node.node_id for node in grid.get_nodes()}
+        asking = Asking(DESCRIBE, DescribeRequest(run="r", label_names=True), None, 60.0)
+        (answer,) = ask(grid, {"north": nodes["north"]}, asking, AlwaysThere(), lambda _: True)
+        assert answer.failure == "no answer: the site's process ended"
+        assert not describe(grid, nodes["south"]).has_error()
+    ((site, event),) = said
+    assert (site, event["doing"]) == ("north", "failed")
+    assert "nothing was sent" in event["reason"]
+    assert str(receipts) in event["reason"]
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_receipts_are_written_before_anything_leaves(grid: InProcessGrid, tmp_path: Path) -> None:
