@@ -20,6 +20,8 @@ POLL_SECONDS = 0.2
 JOIN_SECONDS = 60.0
 """How long a federation that could begin waits for the sites that are still missing."""
 DESCRIBE_SECONDS = 600.0
+NEWCOMER_SECONDS = 60.0
+"""How long a round that could begin waits for newcomers to say who they are."""
 ASK_AGAIN_SECONDS = 30.0
 """A site that could not say who it is (its export is missing, its policy refuses) is asked again after this."""
 
@@ -76,7 +78,7 @@ class Roster:
     def present(self) -> dict[str, int]:
         """Name → node id of the sites that are online now; newcomers are asked who they are first."""
         online = self._online()
-        self._describe(self._new(online))
+        self._describe(self._new(online), NEWCOMER_SECONDS)
         return {self._names[node]: node for node in online if node in self._names}
 
     def _online(self) -> dict[int, str]:
@@ -98,12 +100,12 @@ class Roster:
         """Whether every node that there is has been asked, and no further one is expected."""
         return len(self._online()) >= self._federation.expected_sites
 
-    def _describe(self, nodes: dict[int, str]) -> dict[str, DescribeReply]:
+    def _describe(self, nodes: dict[int, str], seconds: float = DESCRIBE_SECONDS) -> dict[str, DescribeReply]:
         if not nodes:
             return {}
         federation = self._federation
         request = DescribeRequest(run=federation.run, label_names=federation.labels_from_data)
-        asking = Asking(DESCRIBE, request, None, min(federation.deadline, DESCRIBE_SECONDS))
+        asking = Asking(DESCRIBE, request, None, min(federation.deadline, seconds))
         by_name = {name: node for node, name in nodes.items()}
         found: dict[str, DescribeReply] = {}
         for answer in ask(self.grid, by_name, asking, federation.presence, lambda _: True):

@@ -33,7 +33,8 @@ class PresenceBoard:
         self._path = folder / PRESENCE_FILE
         self._written = 0.0
         self._coming: dict[str, str] = {}
-        self.sites: dict[str, Seen] = {}
+        # a gateway that was started again goes on with what its predecessor knew
+        self.sites: dict[str, Seen] = dict(read_presence(folder))
 
     def seen(self, site: str, *, up: int = 0, down: int = 0) -> None:
         """Note a sign of life and the bytes that came with it."""
