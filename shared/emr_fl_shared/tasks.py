@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -22,10 +23,22 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from flwr.app import Context, Message
 from flwr.common.serde import context_from_proto, run_from_proto
 from flwr.proto.fleet_pb2 import DeactivateNodeRequest
-from flwr.proto.runtime_pb2 import AcquireTaskRequest, PullTaskInputRequest, SendTaskHeartbeatRequest
+from flwr.proto.message_pb2 import ObjectTree
+from flwr.proto.node_pb2 import Node
+from flwr.proto.runtime_pb2 import (
+    AcquireTaskRequest,
+    PullAppMessagesRequest,
+    PullTaskInputRequest,
+    SendTaskHeartbeatRequest,
+)
 from flwr.proto.task_pb2 import Task as TaskDescription
 from flwr.serverapp import Grid
 from flwr.supercore.heartbeat import HeartbeatSender
+from flwr.supercore.inflatable.inflatable_protobuf_utils import (
+    make_confirm_message_received_fn_protobuf,
+    make_pull_object_fn_protobuf,
+)
+from flwr.supercore.inflatable.inflatable_utils import ObjectPullError, pull_and_inflate_object_from_tree
 from flwr.supercore.interceptors import (
     RuntimeTokenHttpInterceptor,
     RuntimeVersionHttpInterceptor,
@@ -37,7 +50,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import HttpGrid
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
-from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
+from flwr.supernode.runtime.run_clientapp import push_message, push_task_output
 
 from emr_fl_shared.loopback import HOST, Loopback
 
@@ -45,6 +58,7 @@ SERVER_TASK = "flwr-serverapp"
 CLIENT_TASK = "flwr-clientapp"
 POLL_SECONDS = 0.5
 ANSWER_SECONDS = 60.0
+OBJECT_SECONDS = 2.0
 _DONE, _FAILED = "completed", "failed"
 
 
@@ -74,6 +88,7 @@ class TaskQueue:
     def __init__(self, endpoint: Endpoint, kind: str) -> None:
         self._endpoint = endpoint
         self._kind = kind
+        self._held: deque[Task] = deque()
         self._client = RuntimeHttpClient.from_server_address(
             endpoint.address,
             False,
@@ -89,17 +104,29 @@ class TaskQueue:
 
     def take(self, stop: threading.Event) -> Task | None:
         """The next task; `None` once `stop` is set. While the API does not answer, goes on asking."""
-        request = AcquireTaskRequest(supported_task_types=[self._kind], agentapp_fab_hashes=[])
         while not stop.is_set():
-            try:
-                answer = self._client.AcquireTask(request)
-            except httpx.HTTPError:
-                stop.wait(2 * POLL_SECONDS)
-                continue
-            if answer.HasField("task") and answer.token:
-                return Task(self._endpoint, answer.token, answer.task)
+            if self._held:
+                return self._held.popleft()
+            task = self.look()
+            if task is not None:
+                return task
             stop.wait(POLL_SECONDS)
         return None
+
+    def look(self) -> Task | None:
+        """A task if there is one now."""
+        request = AcquireTaskRequest(supported_task_types=[self._kind], agentapp_fab_hashes=[])
+        try:
+            answer = self._client.AcquireTask(request)
+        except httpx.HTTPError:
+            return None
+        if answer.HasField("task") and answer.token:
+            return Task(self._endpoint, answer.token, answer.task)
+        return None
+
+    def hold(self, task: Task) -> None:
+        """Keep a task that was taken too early: `take` gives it out first."""
+        self._held.append(task)
 
     def close(self) -> None:
         """Close the connection."""
@@ -185,13 +212,63 @@ class Task:
 
     # --- a site's task ------------------------------------------------------------------------------------------------
 
-    def receive(self) -> Received:
-        """The message of a client task with what came along. Raises `TaskLost`."""
+    def receive(self, queue: TaskQueue) -> Received:
+        """The message of a client task with what came along; waits until the SuperNode has all of it, however slow the line.
+
+        Raises `TaskLost`: the SuperNode does not know the task any more, or has handed out a newer one. It fetches one
+        message after the other, so a newer task means that the rest of this one's message never comes (its run was ended
+        in the middle of the transfer).
+        """
+        done = threading.Event()
+        watcher = threading.Thread(target=self._watch_for_newer, args=(queue, done), daemon=True)
         try:
-            message, context, _, bundle = pull_task_input(self._client)
-        except (httpx.HTTPError, RuntimeError) as error:
+            answer = self._client.PullTaskInput(PullTaskInputRequest())
+            TaskIdentity.task_id = answer.task_id
+            TaskIdentity.run_id = answer.run.run_id
+            TaskIdentity.node_id = answer.context.node_id
+            context = context_from_proto(answer.context)
+            found = self._client.PullMessages(PullAppMessagesRequest())
+            if not found.messages_list:
+                raise TaskLost("no message")
+            watcher.start()
+            message = self._pull_message(context, found.message_object_trees[0])
+        except (httpx.HTTPError, RuntimeError, ObjectPullError) as error:
             raise TaskLost(type(error).__name__) from None
-        return Received(message, context, bundle.content)
+        finally:
+            done.set()
+        return Received(message, context, bytes(answer.fab.content))
+
+    def _pull_message(self, context: Context, tree: ObjectTree) -> Message:
+        node = Node(node_id=context.node_id)
+        pull = make_pull_object_fn_protobuf(self._client.PullObject, node, context.run_id)
+
+        def pull_or_give_up(object_id: str) -> bytes:
+            if self.lost.is_set():
+                raise TaskLost("superseded")
+            return pull(object_id)
+
+        message: Message = pull_and_inflate_object_from_tree(
+            tree,
+            pull_or_give_up,
+            make_confirm_message_received_fn_protobuf(
+                self._client.ConfirmMessageReceived, node, context.run_id
+            ),
+            return_type=Message,
+            max_time=None,
+            max_tries_per_object=None,
+            backoff_cap=OBJECT_SECONDS,
+        )
+        # a message that was taken apart does not hold its own id
+        message.metadata.__dict__["_message_id"] = tree.object_id
+        return message
+
+    def _watch_for_newer(self, queue: TaskQueue, done: threading.Event) -> None:
+        while not done.wait(OBJECT_SECONDS):
+            newer = queue.look()
+            if newer is not None:
+                queue.hold(newer)
+                self.lost.set()
+                return
 
     def answer(self, received: Received, reply: Message) -> None:
         """Hand the reply to the SuperNode, which keeps it until the server has it.

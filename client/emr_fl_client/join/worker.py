@@ -41,7 +41,7 @@ def run(given: dict[str, Any]) -> int:
     while (task := queue.take(stop)) is not None:
         try:
             with task:
-                answer_task(task, place, door, app)
+                answer_task(queue, task, place, door, app)
         except TaskLost:
             _say({"doing": "lost"})
         release_free_memory()
@@ -49,9 +49,9 @@ def run(given: dict[str, Any]) -> int:
     return 0
 
 
-def answer_task(task: Task, place: Place, door: Door, app: ClientApp) -> None:
+def answer_task(queue: TaskQueue, task: Task, place: Place, door: Door, app: ClientApp) -> None:
     """Receive, check the bundle, work, hand the reply over."""
-    received = task.receive()
+    received = task.receive(queue)
     try:
         check_bundle(received.bundle, place.kit.signing_key, federation_id=place.kit.document.federation_id)
     except PolicyError as error:
