@@ -14,6 +14,7 @@ from emr_fl_shared.config import Settings
 from emr_fl_shared.errors import DataError, SettingsError
 from emr_fl_shared.labels import Taxonomy, column_taxonomy, load_taxonomy, map_labels
 from emr_fl_shared.messages import tr
+from emr_fl_shared.preparation import count_labels
 from emr_fl_shared.records import Record, note_text
 from emr_fl_shared.sources import describe_reason, read_records
 
@@ -118,7 +119,7 @@ def _taxonomy(settings: Settings, files: Iterable[_File]) -> Taxonomy:
         return load_taxonomy(settings.labels.taxonomy)
     names: set[str] = set()
     for file in files:
-        counts = Counter(name for record in file.records for name in set(record.labels))
+        counts = count_labels(file.records)
         if file.place.startswith("sites."):
             policy = settings.sites[file.place.split(".", 1)[1].removesuffix(".source")].policy
             names |= {name for name, count in counts.items() if count >= policy.smallest_count}
