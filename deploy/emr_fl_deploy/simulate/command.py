@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emr_fl_deploy.simulate.preflight import check_count, check_sources, read_all
+from emr_fl_deploy.simulate.preflight import check_count, check_gpus, check_sources, read_all
 from emr_fl_deploy.simulate.sample import SAMPLE_MARK, SAMPLE_RECORDS, SAMPLE_SITES, Sample, read_sample
 from emr_fl_shared.config import Settings, parse_assignments, settings_from, write_settings
 from emr_fl_shared.config.loading import ENVIRONMENT, differences, environment_assignments, merge, read_toml
@@ -104,6 +104,7 @@ def _check(request: Request) -> None:
         raise UsageError(tr("at least one CPU thread per site", "每机构至少一个 CPU 线程"), where="--cpus")
     if not (math.isfinite(request.gpus) and request.gpus >= 0):
         raise UsageError(tr("not a number of GPUs", "GPU 数不合法"), where="--gpus", got=str(request.gpus))
+    check_gpus(request.gpus)
 
 
 def _prepare_folder(request: Request) -> tuple[Path, Settings, list[str]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emr_fl_shared.config import Settings
-from emr_fl_shared.errors import DataError, SettingsError
+from emr_fl_shared.errors import DataError, SettingsError, UsageError
 from emr_fl_shared.labels import Taxonomy, column_taxonomy, load_taxonomy, map_labels
 from emr_fl_shared.messages import tr
 from emr_fl_shared.preparation import count_labels
@@ -43,6 +43,29 @@ def check_count(settings: Settings, sites: int) -> None:
             got=str(sites),
             expected=f">= {needed} (federation.min_sites)",
             do=tr("add [sites.NAME] blocks with a source", "请添加带 source 的 [sites.NAME] 段"),
+        )
+
+
+def check_gpus(gpus: float) -> None:
+    """Raises `UsageError` if each site is to have more GPUs than this machine has."""
+    if gpus <= 0:
+        return
+    import torch  # takes seconds: only for who asks for GPUs
+
+    there = torch.cuda.device_count()
+    if gpus > there:
+        raise UsageError(
+            tr("this machine does not have the GPUs asked for", "本机没有所要求的 GPU"),
+            where="--gpus",
+            got=f"{gpus:g}",
+            expected=tr(
+                f"at most {there} (GPUs that PyTorch {torch.__version__} finds here)",
+                f"至多 {there}（PyTorch {torch.__version__} 在本机找到的 GPU 数）",
+            ),
+            do=tr(
+                "leave --gpus out to run on the CPU; otherwise check the driver (nvidia-smi) and CUDA_VISIBLE_DEVICES",
+                "去掉 --gpus 即在 CPU 上运行；否则请检查驱动 (nvidia-smi) 和 CUDA_VISIBLE_DEVICES",
+            ),
         )
 
 

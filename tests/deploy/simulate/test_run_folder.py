@@ -117,3 +117,24 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
 def test_what_the_run_folder_holds_is_for_its_owner(hand_written: Path, tmp_path: Path) -> None:
     run = study_run(hand_written, tmp_path / "run")
     assert (run / "settings.toml").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("gpus", "there", "fits"), [(0.5, 0, False), (0.5, 1, True), (2.0, 1, False), (0.0, 0, True)]
+)
+def test_gpus_that_are_not_there_are_refused_before_the_folder_is_made(
+    hand_written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: float, there: int, fits: bool
+) -> None:
+    def prepared(_: Request) -> None:
+        raise Killed
+
+    monkeypatch.setattr("torch.cuda.device_count", lambda: there)
+    if fits:
+        monkeypatch.setattr(command, "_prepare_folder", prepared)
+        with pytest.raises(Killed):
+            command.simulate(Request(data=hand_written, out=tmp_path / "run", gpus=gpus))
+        return
+    with pytest.raises(UsageError, match="--gpus") as caught:
+        command.simulate(Request(data=hand_written, out=tmp_path / "run", gpus=gpus))
+    assert caught.value.exit_code == 2
+    assert not (tmp_path / "run").exists()
