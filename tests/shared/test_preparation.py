@@ -18,4 +18,4 @@ def test_spellings_of_one_label_are_counted_together(tmp_path: Path) -> None:
     labels = ["COPD", "ＣＯＰＤ", "copd", "copd", "C OPD", "copd;COPD", "肺炎"]
     counts = label_counts(export(tmp_path / "a.csv", labels), None)
     assert counts == {"copd": 6, "肺炎": 1}
-    assert len(column_taxonomy(labels[:5] + ["肺炎"]).labels) == len(counts)
+    assert len(column_taxonomy([*labels[:5], "肺炎"]).labels) == len(counts)
