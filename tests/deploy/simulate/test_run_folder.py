@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from emr_fl_deploy.simulate import command
 from emr_fl_deploy.simulate.command import Request, _prepare_folder
 from emr_fl_shared.errors import SettingsError, UsageError
+from emr_fl_shared.locks import RUN_LOCK, only_one
 
 
 class Killed(BaseException):
@@ -125,7 +127,7 @@ def test_what_the_run_folder_holds_is_for_its_owner(hand_written: Path, tmp_path
 def test_gpus_that_are_not_there_are_refused_before_the_folder_is_made(
     hand_written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: float, there: int, fits: bool
 ) -> None:
-    def prepared(_: Request) -> None:
+    def prepared(*_: object) -> None:
         raise Killed
 
     monkeypatch.setattr("torch.cuda.device_count", lambda: there)
@@ -138,3 +140,27 @@ def test_gpus_that_are_not_there_are_refused_before_the_folder_is_made(
         command.simulate(Request(data=hand_written, out=tmp_path / "run", gpus=gpus))
     assert caught.value.exit_code == 2
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_runs_do_not_work_in_one_folder(hand_written: Path, tmp_path: Path, resume: bool) -> None:
+    run = tmp_path / "run"
+    if resume:
+        study_run(hand_written, run)
+    else:
+        run.mkdir()
+    before = files(run)
+    request = Request(resume=True, out=run) if resume else Request(data=hand_written, out=run)
+    with (
+        only_one(run / RUN_LOCK, "mine"),
+        pytest.raises(UsageError, match="at work in this folder") as caught,
+    ):
+        _prepare_folder(request)
+    assert caught.value.where == str(run)
+    assert {**before, RUN_LOCK: b""} == files(run)
+    with ExitStack() as held:
+        _prepare_folder(request, held)  # a lock that nobody holds hinders nobody
+        with pytest.raises(UsageError, match="theirs"), only_one(run / RUN_LOCK, "theirs"):
+            raise AssertionError
+    with only_one(run / RUN_LOCK, "free again"):
+        pass
