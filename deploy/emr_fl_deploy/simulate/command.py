@@ -24,6 +24,7 @@ from emr_fl_shared.messages import tr
 
 ENGINES = ("local", "ray")
 SETTINGS = "settings.toml"
+RESULTS = "results.json"
 
 
 @dataclass(frozen=True)
@@ -270,15 +271,20 @@ def _section(tree: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _newest() -> Path:
+    """The run under `runs/` that was begun last and is not finished: it has no results yet."""
     marks = [*Path("runs").glob(f"*/{SETTINGS}"), *Path("runs").glob(f"*/{SAMPLE_MARK}")]
-    found = sorted(marks, key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise UsageError(
-            tr("there is no run to continue", "没有可继续的运行"),
-            where="runs/",
-            do=tr("give the run folder with --out", "请用 --out 指定运行目录"),
-        )
-    return found[-1].parent
+    begun = sorted(marks, key=lambda path: path.stat().st_mtime)
+    unfinished = [path.parent for path in begun if not (path.parent / RESULTS).is_file()]
+    if unfinished:
+        return unfinished[-1]
+    raise UsageError(
+        tr("all runs are finished", "所有运行均已完成")
+        if begun
+        else tr("there is no run to continue", "没有可继续的运行"),
+        where="runs/",
+        expected=tr(f"a run without {RESULTS}", f"没有 {RESULTS} 的运行") if begun else "",
+        do=tr("give the run folder with --out", "请用 --out 指定运行目录"),
+    )
 
 
 def _check_empty(folder: Path) -> None:

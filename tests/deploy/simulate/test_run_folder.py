@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from emr_fl_deploy.operate.start import newest_run
 from emr_fl_deploy.simulate import command
 from emr_fl_deploy.simulate.command import Request, _prepare_folder
 from emr_fl_shared.errors import SettingsError, UsageError
@@ -164,3 +166,25 @@ def test_two_runs_do_not_work_in_one_folder(hand_written: Path, tmp_path: Path, 
             raise AssertionError
     with only_one(run / RUN_LOCK, "free again"):
         pass
+
+
+def test_the_newest_unfinished_run_is_continued(
+    hand_written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="no run to continue"):
+        _prepare_folder(Request(resume=True))
+    for age, name in enumerate(("newest", "older", "oldest")):
+        run = study_run(hand_written, Path("runs") / name)
+        os.utime(run / "settings.toml", (1e9 - age, 1e9 - age))
+    Path("runs/newest/results.json").touch()
+    folder, _, _ = _prepare_folder(Request(resume=True))
+    assert folder == Path("runs/older") == newest_run(unfinished=True)
+    assert newest_run() == Path("runs/newest")
+    for name in ("older", "oldest"):
+        Path(f"runs/{name}/results.json").touch()
+    with pytest.raises(UsageError, match="all runs are finished") as caught:
+        _prepare_folder(Request(resume=True))
+    assert "--out" in caught.value.do
+    with pytest.raises(UsageError, match="all runs are finished"):
+        newest_run(unfinished=True)
