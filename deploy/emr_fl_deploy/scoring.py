@@ -24,14 +24,15 @@ def predict(model: Path, texts: Sequence[str], *, file: Path | None, as_json: bo
     import numpy as np
 
     from emr_fl_shared.deidentify import Deidentifier
+    from emr_fl_shared.deidentify.masking import mask_leakage
     from emr_fl_shared.model.encoder import encode, predict_logits
     from emr_fl_shared.model.storage import load_model
     from emr_fl_shared.text.normalise import normalise
 
     saved = load_model(model)
     deidentifier = Deidentifier(key=secrets.token_bytes(32))
-    # A model has only ever read de-identified text; it is given the same here.
-    clean = [normalise(deidentifier.text(text, {})[0]) for text in given]
+    # A model has only ever read de-identified text without the diagnosis that it is to find; it is given the same here.
+    clean = [mask_leakage(normalise(deidentifier.text(text, {})[0]))[0] for text in given]
     token_ids = encode(saved.encoder.tokenizer, clean, saved.encoder.max_length)
     probabilities = saved.decision.probabilities(predict_logits(saved.encoder.model, token_ids))
     decided = saved.decision.decide(probabilities)
