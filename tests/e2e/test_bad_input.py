@@ -115,6 +115,13 @@ CASES = [
     pytest.param(
         write("north.csv", "text,乙\n咳嗽,呼吸\n".encode()), [], 1, ["north.csv"], id="no label column"
     ),
+    pytest.param(
+        edit(TOML, lambda t: t + '\n[sites.south.columns]\nlabels = "LB"\n'),
+        [],
+        1,
+        ["south.csv", "columns.labels = LB", "text, labels"],
+        id="a wrong column map",
+    ),
     pytest.param(without_labels, [], 1, ["north"], id="no label"),
     pytest.param(one_class, [], 1, ["one"], id="one class only"),
     pytest.param(
