@@ -15,6 +15,7 @@ from emr_fl_client.egress import Door
 from emr_fl_client.site import Site
 from emr_fl_shared.app import from_records
 from emr_fl_shared.errors import FederationError
+from emr_fl_shared.messages import tr
 from emr_fl_shared.preparation import label_counts
 from emr_fl_shared.wire import (
     DescribeReply,
@@ -97,7 +98,9 @@ def _evaluate(message: Message, site: Site, door: Door) -> Message:
 
 def _needed(payload: bytes | None) -> bytes:
     if payload is None:
-        raise FederationError("malformed message", where="payload", expected="a model")
+        raise FederationError(
+            tr("malformed message", "消息格式不正确"), where="payload", expected=tr("a model", "模型")
+        )
     return payload
 
 

@@ -76,7 +76,14 @@ def _simulate(app: typer.Typer) -> None:
             typer.Option("--set", help=tr("override any setting: a.b=c", "覆盖任意设置：a.b=c")),
         ] = None,
         resume: Annotated[
-            bool, typer.Option("--resume", help=tr("continue the run in --out", "继续 --out 中的运行"))
+            bool,
+            typer.Option(
+                "--resume",
+                help=tr(
+                    "continue the run in --out, or the newest unfinished one",
+                    "继续 --out 中的运行；未给出时继续最近未完成的运行",
+                ),
+            ),
         ] = False,
         engine: Annotated[
             str, typer.Option(help=tr("local (a process per site) or ray", "local（每机构一进程）或 ray"))

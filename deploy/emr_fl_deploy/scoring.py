@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from emr_fl_shared.durable import write_durably
-from emr_fl_shared.errors import DataError, UsageError
+from emr_fl_shared.errors import ColumnMapError, DataError, UsageError
 from emr_fl_shared.messages import language, tr
 
 SETS = ("standard", "noisy", "adversarial")
@@ -24,14 +24,15 @@ def predict(model: Path, texts: Sequence[str], *, file: Path | None, as_json: bo
     import numpy as np
 
     from emr_fl_shared.deidentify import Deidentifier
+    from emr_fl_shared.deidentify.masking import mask_leakage
     from emr_fl_shared.model.encoder import encode, predict_logits
     from emr_fl_shared.model.storage import load_model
     from emr_fl_shared.text.normalise import normalise
 
     saved = load_model(model)
     deidentifier = Deidentifier(key=secrets.token_bytes(32))
-    # A model has only ever read de-identified text; it is given the same here.
-    clean = [normalise(deidentifier.text(text, {})[0]) for text in given]
+    # A model has only ever read de-identified text without the diagnosis that it is to find; it is given the same here.
+    clean = [mask_leakage(normalise(deidentifier.text(text, {})[0]))[0] for text in given]
     token_ids = encode(saved.encoder.tokenizer, clean, saved.encoder.max_length)
     probabilities = saved.decision.probabilities(predict_logits(saved.encoder.model, token_ids))
     decided = saved.decision.decide(probabilities)
@@ -83,6 +84,16 @@ def evaluate(
             expected=", ".join(SETS),
         )
     mapping = _columns(columns)
+    if not data.is_file():
+        raise DataError(
+            tr("this is a folder, not a file", "这是文件夹，不是文件")
+            if data.is_dir()
+            else tr("no such file", "没有这个文件"),
+            where="--data",
+            got=str(data),
+            expected=tr("CSV / TSV with texts and labels", "含文本与标签的 CSV / TSV"),
+            do=tr("check the path; it is relative to the current folder", "请检查路径；它相对于当前目录"),
+        )
 
     import torch
 
@@ -96,7 +107,17 @@ def evaluate(
     from emr_fl_shared.text.noise import make_noisy
 
     saved = load_model(model)
-    prepared = prepare(data, mapping, saved.labels, key=secrets.token_bytes(32))
+    try:
+        prepared = prepare(data, mapping, saved.labels, key=secrets.token_bytes(32))
+    except ColumnMapError as error:
+        raise UsageError(
+            error.message,
+            where="--column " + error.where.rpartition("columns.")[2],
+            got=error.got,
+            expected=error.expected,
+            do=tr("name a field and a header of the file: --column ", "请写出字段与文件中的列名：--column ")
+            + "chief_complaint=ZS",
+        ) from None
     standard = HeldOutSet("standard", prepared.texts, prepared.labels, prepared.patients)
     held_out = {"standard": standard}
     if "noisy" in wanted:

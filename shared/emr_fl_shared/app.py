@@ -10,6 +10,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from emr_fl_shared.errors import FederationError
+from emr_fl_shared.messages import tr
 
 _BODY = "body"
 _PAYLOAD = "payload"
@@ -26,16 +27,29 @@ def to_records(body: str, payload: bytes | None = None) -> RecordDict:
 def from_records(records: RecordDict) -> tuple[str, bytes | None]:
     """Unpack; raises `FederationError` for anything but exactly what `to_records` makes."""
     if set(records) - {_BODY, _PAYLOAD} or _BODY not in records.config_records:
-        raise FederationError("malformed message", got="other records than a body and a payload")
+        raise FederationError(
+            tr("malformed message", "消息格式不正确"),
+            got=tr("other records than a body and a payload", "正文与载荷以外的记录"),
+        )
     body = records.config_records[_BODY].get("json")
     if not isinstance(body, str):
-        raise FederationError("malformed message", where="body", expected="JSON text")
+        raise FederationError(
+            tr("malformed message", "消息格式不正确"), where="body", expected=tr("JSON text", "JSON 文本")
+        )
     if _PAYLOAD not in records:
         return body, None
     arrays = records.array_records.get(_PAYLOAD)
     if arrays is None or set(arrays) != {"bytes"}:
-        raise FederationError("malformed message", where="payload", expected="one array of bytes")
+        raise FederationError(
+            tr("malformed message", "消息格式不正确"),
+            where="payload",
+            expected=tr("one array of bytes", "一个字节数组"),
+        )
     array = arrays["bytes"].numpy()
     if array.dtype != np.uint8 or array.ndim != 1:
-        raise FederationError("malformed message", where="payload", expected="one array of bytes")
+        raise FederationError(
+            tr("malformed message", "消息格式不正确"),
+            where="payload",
+            expected=tr("one array of bytes", "一个字节数组"),
+        )
     return body, array.tobytes()

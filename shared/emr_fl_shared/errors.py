@@ -58,6 +58,10 @@ class DataError(EmrFlError):
     """A file or its contents can't be used."""
 
 
+class ColumnMapError(DataError):
+    """The columns that the user named are not those of the file."""
+
+
 class ModelError(EmrFlError):
     """A model can't be built, loaded or saved."""
 

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from emr_fl_shared.errors import FederationError
+from emr_fl_shared.messages import tr
 
 HELLO_PATH = "/v1/emr-fl/hello"
 PROBE_PATH = "/v1/emr-fl/probe"
@@ -74,7 +75,7 @@ def parse_hello(body: bytes) -> Hello:
     try:
         return Hello.model_validate_json(body)
     except ValidationError:
-        raise FederationError("malformed message", expected="hello") from None
+        raise FederationError(tr("malformed message", "消息格式不正确"), expected="hello") from None
 
 
 def signed_by(key: ec.EllipticCurvePublicKey, body: bytes, signature: str) -> bool:

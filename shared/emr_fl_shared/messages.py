@@ -14,7 +14,9 @@ def set_language(language: str | None) -> None:
     if language is not None and language not in _LANGUAGES:
         from emr_fl_shared.errors import UsageError
 
-        raise UsageError("unknown language", where="--lang", got=language, expected="zh | en")
+        raise UsageError(
+            tr("unknown language", "未知的语言"), where="--lang", got=language, expected="zh | en"
+        )
     _chosen = language
 
 

@@ -6,7 +6,7 @@ source → normalise → de-identify → mask quoted diagnoses → map labels. R
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from emr_fl_shared.deidentify import Deidentifier
 from emr_fl_shared.deidentify.masking import mask_leakage
 from emr_fl_shared.errors import DataError
 from emr_fl_shared.labels import Taxonomy, map_labels
+from emr_fl_shared.labels.taxonomy import fold_name
 from emr_fl_shared.messages import tr
 from emr_fl_shared.records import Record, note_text
 from emr_fl_shared.sources import read_records
@@ -45,9 +46,27 @@ class Prepared:
 
 
 def label_counts(path: Path, columns: Mapping[str, str] | None) -> Counter[str]:
-    """How many records of an export carry each value of its labels column."""
+    """How many records of an export carry each label of its labels column, as `count_labels` counts."""
     records, _ = read_records(path, columns)
-    return Counter(name for record in records for name in set(record.labels))
+    return count_labels(records)
+
+
+def count_labels(records: Iterable[Record]) -> Counter[str]:
+    """How many records carry each label. Spellings that a label set takes for one name are one label, under the spelling that
+    most records have."""
+    counts: Counter[str] = Counter()
+    spellings: dict[str, Counter[str]] = {}
+    for record in records:
+        found = {name: fold_name(name) for name in {label.strip() for label in record.labels}}
+        counts.update({folded for folded in found.values() if folded})
+        for name, folded in found.items():
+            spellings.setdefault(folded, Counter())[name] += 1
+    return Counter(
+        {
+            min(spellings[folded], key=lambda name: (-spellings[folded][name], name)): count
+            for folded, count in counts.items()
+        }
+    )
 
 
 def prepare(path: Path, columns: Mapping[str, str] | None, taxonomy: Taxonomy, *, key: bytes) -> Prepared:

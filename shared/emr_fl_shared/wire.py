@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from emr_fl_shared.errors import FederationError
+from emr_fl_shared.messages import tr
 
 MAX_BODY_BYTES = 4 * 2**20
 
@@ -137,14 +138,21 @@ def pack(body: Body) -> str:
 def unpack(text: str, kind: type[BodyT]) -> BodyT:
     """Parse and check a body. Raises `FederationError` that names the field, never its value."""
     if len(text.encode()) > MAX_BODY_BYTES:
-        raise FederationError("message body too large", got=f"{len(text)} characters")
+        raise FederationError(
+            tr("the message is too large", "消息过大"),
+            got=tr(f"{len(text)} characters", f"{len(text)} 个字符"),
+            expected=tr(f"at most {MAX_BODY_BYTES} bytes", f"至多 {MAX_BODY_BYTES} 字节"),
+        )
     try:
         return kind.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise FederationError(
-            "malformed message", where=place or kind.__name__, got=first["type"], expected=kind.__name__
+            tr("malformed message", "消息格式不正确"),
+            where=place or kind.__name__,
+            got=first["type"],
+            expected=kind.__name__,
         ) from None
 
 

@@ -50,6 +50,17 @@ def without_labels(folder: Path) -> None:
     (folder / "north.csv").write_text("text,labels\n咳嗽,\n头痛,\n", encoding="utf-8")
 
 
+def foreign_labels(*sites: str) -> Callable[[Path], None]:
+    """Labels that no label set has: each too rare at its site for its name to leave."""
+
+    def apply(folder: Path) -> None:
+        for name in sites:
+            rows = ["text,labels"] + [f"咳嗽{n}天,院内{name}{n}" for n in range(1, 40)]
+            (folder / f"{name}.csv").write_text("\n".join(rows), encoding="utf-8")
+
+    return apply
+
+
 def folder_for_file(folder: Path) -> None:
     (folder / "north.csv").unlink()
     (folder / "north.csv").mkdir()
@@ -104,8 +115,29 @@ CASES = [
     pytest.param(
         write("north.csv", "text,乙\n咳嗽,呼吸\n".encode()), [], 1, ["north.csv"], id="no label column"
     ),
+    pytest.param(
+        edit(TOML, lambda t: t + '\n[sites.south.columns]\nlabels = "LB"\n'),
+        [],
+        1,
+        ["south.csv", "columns.labels = LB", "text, labels"],
+        id="a wrong column map",
+    ),
     pytest.param(without_labels, [], 1, ["north"], id="no label"),
     pytest.param(one_class, [], 1, ["one"], id="one class only"),
+    pytest.param(
+        foreign_labels("north", "south"),
+        ["--set", "labels.taxonomy=outpatient-50"],
+        1,
+        ["no site is left after filtering", "sites.north.source", "sites.south.source", "outpatient-50"],
+        id="no label fits",
+    ),
+    pytest.param(
+        foreign_labels("north"),
+        [],
+        1,
+        ["too few sites are left after filtering", "sites.north.source", "min_sites"],
+        id="too few sites with labels",
+    ),
     pytest.param(mixed_encodings, [], 1, ["north.csv"], id="mixed encodings"),
 ]
 
@@ -143,6 +175,16 @@ def test_too_few_sample_sites_or_records_leave_nothing(
         assert run(["simulate", "--out", str(tmp_path / "run"), *options]) == 2
         assert not (tmp_path / "run").exists()
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_one_site_without_a_label_is_warned_of_and_the_run_goes_on(hand_written: Path) -> None:
+    foreign_labels("west")(hand_written)
+    edit(TOML, lambda text: text + '\n[sites.west]\nsource = "west.csv"\n')(hand_written)
+    settings = load_settings(hand_written / TOML, environment={}).with_paths_from(hand_written)
+    about = [warning for warning in read_all(settings) if "sites.west" in warning]
+    assert about == [
+        "sites.west.source: none of 39 records has a label of the label set; it has nothing to train or score with"
+    ]
 
 
 def test_warnings_of_data_that_can_be_used_all_the_same(hand_written: Path) -> None:

@@ -8,6 +8,7 @@ from emr_fl_client.adversarial.freelb import FreeLB
 from emr_fl_client.adversarial.method import AdversarialMethod, AdversarialSettings
 from emr_fl_client.adversarial.plain import Plain
 from emr_fl_shared.errors import SettingsError
+from emr_fl_shared.messages import tr
 
 _METHODS: dict[str, Callable[[AdversarialSettings], AdversarialMethod]] = {
     Plain.name: lambda settings: Plain(),
@@ -28,7 +29,7 @@ def build_method(settings: AdversarialSettings) -> AdversarialMethod:
     """
     if settings.method not in _METHODS:
         raise SettingsError(
-            "unknown method",
+            tr("unknown method", "未知的对抗训练方法"),
             where="training.adversarial.method",
             got=settings.method,
             expected=" | ".join(_METHODS),

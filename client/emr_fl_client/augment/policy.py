@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from emr_fl_client.augment.operator import Operator, shared_guard
 from emr_fl_client.augment.registry import operators
 from emr_fl_shared.errors import SettingsError
+from emr_fl_shared.messages import tr
 from emr_fl_shared.text.edits import Edit, apply_edits
 from emr_fl_shared.text.guard import Guard
 
@@ -48,14 +49,30 @@ class RuleAugmenter:
         where = "training.augmentation"
         for name, share in shares.items():
             if name not in known:
-                raise SettingsError("unknown operator", where=where, got=name, expected=", ".join(known))
+                raise SettingsError(
+                    tr("unknown operator", "未知的增强操作"), where=where, got=name, expected=", ".join(known)
+                )
             if not share >= 0:
-                raise SettingsError("a share can't be negative", where=f"{where}.{name}", got=str(share))
+                raise SettingsError(
+                    tr("a share can't be negative", "份额不能为负"),
+                    where=f"{where}.{name}",
+                    got=str(share),
+                    expected=">= 0",
+                )
         used = {name: share for name, share in shares.items() if share > 0}
         if not used:
-            raise SettingsError("no operator has a share above 0", where=where, expected=", ".join(known))
+            raise SettingsError(
+                tr("no operator has a share above 0", "所有增强操作的份额均为 0"),
+                where=where,
+                expected=", ".join(known),
+            )
         if not 0 <= probability <= 1:
-            raise SettingsError("not a probability", where=f"{where}.probability", got=str(probability))
+            raise SettingsError(
+                tr("not a probability", "不是概率值"),
+                where=f"{where}.probability",
+                got=str(probability),
+                expected="0 … 1",
+            )
         self._operators: list[Operator] = [known[name] for name in used]
         self._weights = list(used.values())
         self._probability = probability

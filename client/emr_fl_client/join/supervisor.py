@@ -8,9 +8,7 @@ set-up broken, or when it is told to.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import queue
 import secrets
 import shutil
@@ -26,8 +24,9 @@ from typing import Any
 
 from emr_fl_client.join.greeting import Greeter, Unreachable
 from emr_fl_client.join.place import Place
-from emr_fl_shared.errors import EmrFlError, Interrupted, UsageError
+from emr_fl_shared.errors import EmrFlError, Interrupted
 from emr_fl_shared.hello import HelloReply
+from emr_fl_shared.locks import only_one
 from emr_fl_shared.loopback import HOST, make_loopback
 from emr_fl_shared.messages import language, tr
 from emr_fl_shared.processes import free_port, start_child, stop_child
@@ -277,15 +276,8 @@ class Join:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with open(self.place.state / ".lock", "a") as file:
-            os.chmod(file.fileno(), 0o600)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UsageError(
-                    tr("this site has joined already, in another process", "本机构已在另一进程中加入"),
-                    where=str(self.place.state),
-                ) from None
+        message = tr("this site has joined already, in another process", "本机构已在另一进程中加入")
+        with only_one(self.place.state / ".lock", message):
             yield
 
     @contextmanager

@@ -11,6 +11,7 @@ from emr_fl_shared.errors import DataError, SettingsError, UsageError
 from emr_fl_shared.kit import read_server_kit
 from emr_fl_shared.messages import tr
 
+RESULTS = "results.json"
 DEFAULT_KIT = Path("kits") / "server"
 
 
@@ -40,7 +41,7 @@ def start(
 
 def _folder(config: Path | None, out: Path | None, resume: bool) -> Path:
     if resume:
-        folder = out or newest_run()
+        folder = out or newest_run(unfinished=True)
         if not (folder / "settings.toml").is_file():
             raise UsageError(
                 tr("there is no run to continue", "没有可继续的运行"),
@@ -105,13 +106,14 @@ def _check(settings: Settings) -> None:
             raise DataError(tr("no such file", "没有这个文件"), where=f"evaluation.sets.{name}", got=path)
 
 
-def newest_run() -> Path:
-    """The run folder under `runs/` that was written to last."""
-    found = sorted(Path("runs").glob("*/settings.toml"), key=lambda path: path.stat().st_mtime)
+def newest_run(*, unfinished: bool = False) -> Path:
+    """The run folder under `runs/` that was written to last; with `unfinished`, of those that have no results yet."""
+    begun = sorted(Path("runs").glob("*/settings.toml"), key=lambda path: path.stat().st_mtime)
+    found = [path.parent for path in begun if not (unfinished and (path.parent / RESULTS).is_file())]
     if not found:
         raise UsageError(
-            tr("there is no run", "没有运行"),
+            tr("all runs are finished", "所有运行均已完成") if begun else tr("there is no run", "没有运行"),
             where="runs/",
             do=tr("give the run folder with --out", "请用 --out 指定运行目录"),
         )
-    return found[-1].parent
+    return found[-1]

@@ -7,21 +7,24 @@ import os
 import shlex
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emr_fl_deploy.simulate.preflight import check_count, check_sources, read_all
+from emr_fl_deploy.simulate.preflight import check_count, check_gpus, check_sources, read_all
 from emr_fl_deploy.simulate.sample import SAMPLE_MARK, SAMPLE_RECORDS, SAMPLE_SITES, Sample, read_sample
 from emr_fl_shared.config import Settings, parse_assignments, settings_from, write_settings
 from emr_fl_shared.config.loading import ENVIRONMENT, differences, environment_assignments, merge, read_toml
 from emr_fl_shared.config.problems import Origin
 from emr_fl_shared.config.settings import TINY
 from emr_fl_shared.errors import Interrupted, SettingsError, StorageError, UsageError
+from emr_fl_shared.locks import RUN_LOCK, only_one
 from emr_fl_shared.messages import tr
 
 ENGINES = ("local", "ray")
 SETTINGS = "settings.toml"
+RESULTS = "results.json"
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,11 @@ def simulate(request: Request) -> dict[str, Any]:
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     _check(request)
-    folder, settings, warnings = _prepare_folder(request)
+    with ExitStack() as held:
+        return _simulate(request, *_prepare_folder(request, held))
 
+
+def _simulate(request: Request, folder: Path, settings: Settings, warnings: list[str]) -> dict[str, Any]:
     from emr_fl_deploy.simulate.run import Machine, Simulation
     from emr_fl_server.console import RunConsole
     from emr_fl_server.coordinator import is_sample
@@ -104,24 +110,25 @@ def _check(request: Request) -> None:
         raise UsageError(tr("at least one CPU thread per site", "每机构至少一个 CPU 线程"), where="--cpus")
     if not (math.isfinite(request.gpus) and request.gpus >= 0):
         raise UsageError(tr("not a number of GPUs", "GPU 数不合法"), where="--gpus", got=str(request.gpus))
+    check_gpus(request.gpus)
 
 
-def _prepare_folder(request: Request) -> tuple[Path, Settings, list[str]]:
+def _prepare_folder(request: Request, held: ExitStack | None = None) -> tuple[Path, Settings, list[str]]:
     """The run folder with its `settings.toml`, the settings with absolute paths, and warnings about the data.
 
-    Whatever can be refused is refused before the folder is made.
+    Whatever can be refused is refused before the folder is made. The folder's lock is entered into `held`; without it, it is
+    given up on return.
     """
-    if request.resume:
-        return _resumed(request)
+    with ExitStack() as mine:
+        held = held or mine
+        return _resumed(request, held) if request.resume else _made(request, held)
+
+
+def _made(request: Request, held: ExitStack) -> tuple[Path, Settings, list[str]]:
     asked = _settings_tree(request)
     settings = settings_from(asked.tree, where=asked.where, over=asked.over)
     folder = request.out or Path("runs") / f"{settings.federation.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(
-            tr("the run folder is not empty", "运行目录非空"),
-            where=str(folder),
-            do=tr("choose another --out, or continue it with --resume", "请换一个 --out，或用 --resume 继续"),
-        )
+    _check_empty(folder)
     if asked.base is None:
         sample = Sample(
             request.sites if request.sites is not None else SAMPLE_SITES,
@@ -131,11 +138,11 @@ def _prepare_folder(request: Request) -> tuple[Path, Settings, list[str]]:
         )
         sample.check()
         check_count(settings, sample.sites)
-        _make(folder)
+        _make(folder, held)
         return _with_sample(folder, sample)
     settings = settings.with_paths_from(asked.base.resolve()).resolved()
     warnings = _checked(settings)
-    _make(folder)
+    _make(folder, held)
     write_settings(settings, folder / SETTINGS)
     return folder, settings, warnings
 
@@ -159,7 +166,7 @@ def _checked(settings: Settings) -> list[str]:
     return read_all(settings)
 
 
-def _resumed(request: Request) -> tuple[Path, Settings, list[str]]:
+def _resumed(request: Request, held: ExitStack) -> tuple[Path, Settings, list[str]]:
     folder = request.out or _newest()
     path = folder / SETTINGS
     sample = read_sample(folder)
@@ -170,6 +177,7 @@ def _resumed(request: Request) -> tuple[Path, Settings, list[str]]:
             expected=SETTINGS,
             do=tr("give the run folder with --out", "请用 --out 指定运行目录"),
         )
+    _lock(folder, held)
     for option, wanted, made in (
         ("--sites", request.sites, sample and sample.sites),
         ("--records", request.records, sample and sample.records),
@@ -263,18 +271,33 @@ def _section(tree: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _newest() -> Path:
+    """The run under `runs/` that was begun last and is not finished: it has no results yet."""
     marks = [*Path("runs").glob(f"*/{SETTINGS}"), *Path("runs").glob(f"*/{SAMPLE_MARK}")]
-    found = sorted(marks, key=lambda path: path.stat().st_mtime)
-    if not found:
+    begun = sorted(marks, key=lambda path: path.stat().st_mtime)
+    unfinished = [path.parent for path in begun if not (path.parent / RESULTS).is_file()]
+    if unfinished:
+        return unfinished[-1]
+    raise UsageError(
+        tr("all runs are finished", "所有运行均已完成")
+        if begun
+        else tr("there is no run to continue", "没有可继续的运行"),
+        where="runs/",
+        expected=tr(f"a run without {RESULTS}", f"没有 {RESULTS} 的运行") if begun else "",
+        do=tr("give the run folder with --out", "请用 --out 指定运行目录"),
+    )
+
+
+def _check_empty(folder: Path) -> None:
+    # a lock may be left of a run that came no further
+    if folder.exists() and (not folder.is_dir() or any(path.name != RUN_LOCK for path in folder.iterdir())):
         raise UsageError(
-            tr("there is no run to continue", "没有可继续的运行"),
-            where="runs/",
-            do=tr("give the run folder with --out", "请用 --out 指定运行目录"),
+            tr("the run folder is not empty", "运行目录非空"),
+            where=str(folder),
+            do=tr("choose another --out, or continue it with --resume", "请换一个 --out，或用 --resume 继续"),
         )
-    return found[-1].parent
 
 
-def _make(folder: Path) -> None:
+def _make(folder: Path, held: ExitStack) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -283,3 +306,11 @@ def _make(folder: Path) -> None:
             where=str(folder),
             got=error.strerror or "",
         ) from None
+    _lock(folder, held)
+    _check_empty(folder)  # another run may have begun and ended here meanwhile
+
+
+def _lock(folder: Path, held: ExitStack) -> None:
+    message = tr("a run is at work in this folder already", "该运行目录正被另一个运行使用")
+    do = tr("wait until it is done, or choose another --out", "请等它结束，或换一个 --out")
+    held.enter_context(only_one(folder / RUN_LOCK, message, do=do))

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emr_fl_shared.config import Settings
-from emr_fl_shared.errors import DataError, SettingsError
+from emr_fl_shared.errors import DataError, SettingsError, UsageError
 from emr_fl_shared.labels import Taxonomy, column_taxonomy, load_taxonomy, map_labels
 from emr_fl_shared.messages import tr
+from emr_fl_shared.preparation import count_labels
 from emr_fl_shared.records import Record, note_text
 from emr_fl_shared.sources import describe_reason, read_records
 
@@ -42,6 +43,29 @@ def check_count(settings: Settings, sites: int) -> None:
             got=str(sites),
             expected=f">= {needed} (federation.min_sites)",
             do=tr("add [sites.NAME] blocks with a source", "请添加带 source 的 [sites.NAME] 段"),
+        )
+
+
+def check_gpus(gpus: float) -> None:
+    """Raises `UsageError` if each site is to have more GPUs than this machine has."""
+    if gpus <= 0:
+        return
+    import torch  # takes seconds: only for who asks for GPUs
+
+    there = torch.cuda.device_count()
+    if gpus > there:
+        raise UsageError(
+            tr("this machine does not have the GPUs asked for", "本机没有所要求的 GPU"),
+            where="--gpus",
+            got=f"{gpus:g}",
+            expected=tr(
+                f"at most {there} (GPUs that PyTorch {torch.__version__} finds here)",
+                f"至多 {there}（PyTorch {torch.__version__} 在本机找到的 GPU 数）",
+            ),
+            do=tr(
+                "leave --gpus out to run on the CPU; otherwise check the driver (nvidia-smi) and CUDA_VISIBLE_DEVICES",
+                "去掉 --gpus 即在 CPU 上运行；否则请检查驱动 (nvidia-smi) 和 CUDA_VISIBLE_DEVICES",
+            ),
         )
 
 
@@ -79,7 +103,7 @@ def check_sources(settings: Settings) -> None:
 def read_all(settings: Settings) -> list[str]:
     """Read every file once, so that a bad one is said at once and not after minutes; returns the warnings.
 
-    Raises `DataError` as `read_records` does.
+    Raises `DataError` as `read_records` does, and where too few sites have a record with a label of the label set.
     """
     warnings: list[str] = []
     files: list[_File] = []
@@ -103,6 +127,7 @@ def read_all(settings: Settings) -> list[str]:
     taxonomy = _taxonomy(settings, files)
     for file in files:
         warnings += _of_file(file, taxonomy)
+    _check_left(files, taxonomy, settings.federation.min_sites)
     return [*warnings, *_of_length(files, settings.model.max_length), *_of_labels(files)]
 
 
@@ -118,7 +143,7 @@ def _taxonomy(settings: Settings, files: Iterable[_File]) -> Taxonomy:
         return load_taxonomy(settings.labels.taxonomy)
     names: set[str] = set()
     for file in files:
-        counts = Counter(name for record in file.records for name in set(record.labels))
+        counts = count_labels(file.records)
         if file.place.startswith("sites."):
             policy = settings.sites[file.place.split(".", 1)[1].removesuffix(".source")].policy
             names |= {name for name, count in counts.items() if count >= policy.smallest_count}
@@ -135,6 +160,13 @@ def _of_file(file: _File, taxonomy: Taxonomy) -> list[str]:
         file.labels.update(taxonomy.names[index] for index in indices)
         unlabelled += not indices
     n = len(file.records)
+    if unlabelled == n:
+        return [
+            tr(
+                f"{file.place}: none of {n} records has a label of the label set; it has nothing to train or score with",
+                f"{file.place}：{n} 条记录的标签都不在标签体系中，无法用于训练或计分",
+            )
+        ]
     if unlabelled:
         warnings.append(
             tr(
@@ -147,6 +179,30 @@ def _of_file(file: _File, taxonomy: Taxonomy) -> list[str]:
             tr(f"{file.place}: only {n - unlabelled} records", f"{file.place}：仅有 {n - unlabelled} 条记录")
         )
     return warnings
+
+
+def _check_left(files: Iterable[_File], taxonomy: Taxonomy, needed: int) -> None:
+    """Raises `DataError` if the sites that have a labelled record are too few for any round."""
+    sites = [file for file in files if file.place.startswith("sites.")]
+    left = [file for file in sites if file.labels]
+    if len(left) >= needed:
+        return
+    empty = [file.place for file in sites if not file.labels]
+    raise DataError(
+        tr("no site is left after filtering", "过滤后没有剩余机构")
+        if not left
+        else tr("too few sites are left after filtering", "过滤后剩余的机构过少"),
+        where=_listed(empty),
+        got=tr(f"{len(left)} of {len(sites)} sites", f"{len(sites)} 家机构中的 {len(left)} 家"),
+        expected=tr(
+            f">= {needed} (federation.min_sites) with a record that has a label of {taxonomy.name}",
+            f">= {needed}（federation.min_sites）家有属于标签体系 {taxonomy.name} 的记录",
+        ),
+        do=tr(
+            'check their label columns and [labels] taxonomy; taxonomy = "column" takes the labels as they stand',
+            '请检查其标签列和 [labels] taxonomy；taxonomy = "column" 表示直接使用数据中的标签',
+        ),
+    )
 
 
 def _of_length(files: Iterable[_File], max_length: int) -> list[str]:

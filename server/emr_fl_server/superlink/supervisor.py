@@ -12,7 +12,6 @@ checkpoint. A run of Flower's whose worker died is ended and a new one is submit
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -37,9 +36,9 @@ from emr_fl_shared.errors import (
     Interrupted,
     PolicyError,
     StorageError,
-    UsageError,
 )
 from emr_fl_shared.kit import BUNDLE_FILE, Registry, ServerKit, check_bundle
+from emr_fl_shared.locks import RUN_LOCK, only_one
 from emr_fl_shared.loopback import make_loopback
 from emr_fl_shared.messages import language, tr
 from emr_fl_shared.processes import start_child, stop_child
@@ -119,16 +118,8 @@ class Server:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         self.out.mkdir(parents=True, exist_ok=True)
-        with open(self.out / ".server.lock", "a") as file:
-            os.chmod(file.fileno(), 0o600)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UsageError(
-                    tr("a server works in this run folder already", "已有服务器在使用该运行目录"),
-                    where=str(self.out),
-                    do="emr-fl server status",
-                ) from None
+        message = tr("a run is at work in this folder already", "该运行目录正被另一个运行使用")
+        with only_one(self.out / RUN_LOCK, message, do="emr-fl server status"):
             yield
 
     def _fresh_folder(self) -> None:

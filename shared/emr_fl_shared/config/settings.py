@@ -107,6 +107,10 @@ class Loss(Section):
         return self
 
 
+OPERATORS = ("synonyms", "colloquial", "eda", "placeholders", "character_noise", "fields", "punctuation")
+"""The operators of `[training.augmentation]`, each with a share of its own name."""
+
+
 class Augmentation(Section):
     enabled: bool = True
     probability: Share = 0.5
@@ -121,8 +125,18 @@ class Augmentation(Section):
 
     def shares(self) -> dict[str, float]:
         """The shares that are set; operators that are left out keep their default share."""
-        names = ("synonyms", "colloquial", "eda", "placeholders", "character_noise", "fields", "punctuation")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        return {name: getattr(self, name) for name in OPERATORS if getattr(self, name) is not None}
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> Augmentation:
+        if self.enabled and self.probability > 0 and all(getattr(self, name) == 0.0 for name in OPERATORS):
+            raise ValueError(
+                tr(
+                    "all shares are 0: there is nothing to draw from; enabled = false switches augmentation off",
+                    "所有操作的份额均为 0：没有可用的操作；若要关闭数据增强，请设 enabled = false",
+                )
+            )
+        return self
 
 
 class Adversarial(Section):

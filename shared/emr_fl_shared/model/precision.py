@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from emr_fl_shared.errors import SettingsError
+from emr_fl_shared.messages import tr
 
 PrecisionName = Literal["fp32", "bf16", "fp16"]
 
@@ -80,7 +81,10 @@ def choose_precision(setting: str, device: torch.device, parameters: int | None 
     known = ("auto", *get_args(PrecisionName))
     if setting not in known:
         raise SettingsError(
-            "unknown precision", where="training.precision", got=setting, expected=" | ".join(known)
+            tr("unknown precision", "未知的精度"),
+            where="training.precision",
+            got=setting,
+            expected=" | ".join(known),
         )
     name: PrecisionName
     if setting == "auto":
@@ -93,7 +97,10 @@ def choose_precision(setting: str, device: torch.device, parameters: int | None 
         name = setting  # type: ignore[assignment]
         if name == "fp16" and device.type == "cpu":
             raise SettingsError(
-                "fp16 needs a GPU", where="training.precision", got="fp16", expected="auto | fp32 | bf16"
+                tr("fp16 needs a GPU", "fp16 需要 GPU"),
+                where="training.precision",
+                got="fp16",
+                expected="auto | fp32 | bf16",
             )
     return Precision(name, device.type)
 
@@ -109,10 +116,13 @@ def choose_device(setting: str) -> torch.device:
     device = torch.device(setting)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise SettingsError(
-            "no such GPU",
+            tr("no such GPU", "没有这个 GPU"),
             where="training.device",
             got=setting,
-            expected=f"cpu, or one of {torch.cuda.device_count()} GPU(s)",
-            do='set training.device = "cpu" or "auto"',
+            expected=tr(
+                f"cpu, or one of {torch.cuda.device_count()} GPU(s)",
+                f"cpu，或 {torch.cuda.device_count()} 个 GPU 之一",
+            ),
+            do=tr('set training.device = "cpu" or "auto"', '请设 training.device = "cpu" 或 "auto"'),
         )
     return device

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from emr_fl_shared.errors import ModelError
+from emr_fl_shared.messages import tr
 
 
 def tensors_of(model: nn.Module) -> dict[str, NDArray[np.float32]]:
@@ -34,7 +35,14 @@ def load_tensors(model: nn.Module, arrays: Mapping[str, NDArray[np.float32]]) ->
         for name, array in arrays.items():
             target = state.get(name)
             if target is None or tuple(target.shape) != tuple(array.shape):
-                raise ModelError("the tensors do not fit the model", where=name, got=str(tuple(array.shape)))
+                raise ModelError(
+                    tr("the tensors do not fit the model", "张量与模型不符"),
+                    where=name,
+                    got=str(tuple(array.shape)),
+                    expected=str(tuple(target.shape))
+                    if target is not None
+                    else tr("no such tensor", "无此张量"),
+                )
             target.copy_(torch.from_numpy(np.ascontiguousarray(array)))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
-from emr_fl_shared.errors import DataError
+from emr_fl_shared.errors import ColumnMapError, DataError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.records import TEXT_FIELDS
 
@@ -106,7 +106,7 @@ def resolve(
     """Columns of a header row: the user's map first, then aliases, the best alias where several fit.
 
     `rows` are data rows; they only serve to tell a header from data before it is shown in an error.
-    Raises `DataError` for a map that names an unknown field or a header that does not exist.
+    Raises `ColumnMapError` for a map that names an unknown field or a header that does not exist.
     """
     mapped = dict(mapped or {})
     position: dict[str, int] = {}
@@ -121,14 +121,14 @@ def resolve(
     taken: set[int] = set()
     for target, wanted in mapped.items():
         if target not in known:
-            raise DataError(
+            raise ColumnMapError(
                 tr("a column map names an unknown field", "列映射使用了未知字段"),
-                where=f"columns.{target}",
+                where=f"{where}, columns.{target}",
                 expected=", ".join(known),
             )
         at = position.get(wanted.strip(), folded.get(fold_header(wanted)))
         if at is None:
-            raise DataError(
+            raise ColumnMapError(
                 # the header is said in the details only: the message alone may leave a site
                 tr("the column map names a column that is not in the file", "列映射中的列不在文件中"),
                 where=f"{where}, columns.{target} = {wanted}",
@@ -208,8 +208,8 @@ def require(
             got=shown_headers(header, rows),
             expected=_accepted(TEXT_FIELDS),
             do=tr(
-                'name yours under [sites.NAME.columns], for example chief_complaint = "ZS"',
-                '请在 [sites.站点名.columns] 中写明，例如 chief_complaint = "ZS"',
+                'name yours under [sites.NAME.columns], for example chief_complaint = "ZS" (emr-fl evaluate: --column chief_complaint=ZS)',
+                '请在 [sites.站点名.columns] 中写明，例如 chief_complaint = "ZS"（emr-fl evaluate：--column chief_complaint=ZS）',
             ),
         )
     if labels and not columns.label:
@@ -219,7 +219,7 @@ def require(
             got=shown_headers(header, rows),
             expected=_accepted(LABEL_FIELDS),
             do=tr(
-                'name yours under [sites.NAME.columns], for example diagnosis_codes = "ZDBM" or labels = "LB"',
-                '请在 [sites.站点名.columns] 中写明，例如 diagnosis_codes = "ZDBM" 或 labels = "LB"',
+                'name yours under [sites.NAME.columns], for example diagnosis_codes = "ZDBM" or labels = "LB" (emr-fl evaluate: --column labels=LB)',
+                '请在 [sites.站点名.columns] 中写明，例如 diagnosis_codes = "ZDBM" 或 labels = "LB"（emr-fl evaluate：--column labels=LB）',
             ),
         )

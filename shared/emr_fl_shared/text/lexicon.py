@@ -21,6 +21,7 @@ from importlib.resources.abc import Traversable
 from typing import Any, NamedTuple
 
 from emr_fl_shared.errors import DataError
+from emr_fl_shared.messages import tr
 
 CUE_KINDS = (
     "negation",
@@ -325,14 +326,17 @@ def _rows(path: Traversable, columns: tuple[str, ...]) -> Iterator[dict[str, str
     missing = [column for column in columns if column not in header]
     if missing:
         raise DataError(
-            "a lexicon file lacks columns",
+            tr("a lexicon file lacks columns", "词典文件缺少列"),
             where=path.name,
             got=", ".join(header),
             expected=", ".join(missing),
         )
     for number, cells in enumerate(reader, start=2):
         if len(cells) > len(header):
-            raise DataError("a lexicon row has too many columns", where=f"{path.name}, entry {number}")
+            raise DataError(
+                tr("a lexicon row has too many columns", "词典行的列数过多"),
+                where=f"{path.name}, entry {number}",
+            )
         yield dict(
             zip(header, [cell.strip() for cell in cells] + [""] * (len(header) - len(cells)), strict=True)
         )
@@ -376,7 +380,9 @@ def _read_diseases() -> Iterator[DiseaseNames]:
                     treatments=tuple(map(str, row.get("treatments") or ())),
                 )
             except (KeyError, TypeError, ValueError) as error:
-                raise DataError("a disease can't be read", where=f"{path.name}, entry {number}") from error
+                raise DataError(
+                    tr("a disease can't be read", "病种条目无法读取"), where=f"{path.name}, entry {number}"
+                ) from error
 
 
 def _read_wordings(name: str) -> dict[str, tuple[str, ...]]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from emr_fl_deploy.operate.start import newest_run
 from emr_fl_deploy.simulate import command
 from emr_fl_deploy.simulate.command import Request, _prepare_folder
 from emr_fl_shared.errors import SettingsError, UsageError
+from emr_fl_shared.locks import RUN_LOCK, only_one
 
 
 class Killed(BaseException):
@@ -117,3 +121,70 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
 def test_what_the_run_folder_holds_is_for_its_owner(hand_written: Path, tmp_path: Path) -> None:
     run = study_run(hand_written, tmp_path / "run")
     assert (run / "settings.toml").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    ("gpus", "there", "fits"), [(0.5, 0, False), (0.5, 1, True), (2.0, 1, False), (0.0, 0, True)]
+)
+def test_gpus_that_are_not_there_are_refused_before_the_folder_is_made(
+    hand_written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: float, there: int, fits: bool
+) -> None:
+    def prepared(*_: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr("torch.cuda.device_count", lambda: there)
+    if fits:
+        monkeypatch.setattr(command, "_prepare_folder", prepared)
+        with pytest.raises(Killed):
+            command.simulate(Request(data=hand_written, out=tmp_path / "run", gpus=gpus))
+        return
+    with pytest.raises(UsageError, match="--gpus") as caught:
+        command.simulate(Request(data=hand_written, out=tmp_path / "run", gpus=gpus))
+    assert caught.value.exit_code == 2
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_two_runs_do_not_work_in_one_folder(hand_written: Path, tmp_path: Path, resume: bool) -> None:
+    run = tmp_path / "run"
+    if resume:
+        study_run(hand_written, run)
+    else:
+        run.mkdir()
+    before = files(run)
+    request = Request(resume=True, out=run) if resume else Request(data=hand_written, out=run)
+    with (
+        only_one(run / RUN_LOCK, "mine"),
+        pytest.raises(UsageError, match="at work in this folder") as caught,
+    ):
+        _prepare_folder(request)
+    assert caught.value.where == str(run)
+    assert {**before, RUN_LOCK: b""} == files(run)
+    with ExitStack() as held:
+        _prepare_folder(request, held)  # a lock that nobody holds hinders nobody
+        with pytest.raises(UsageError, match="theirs"), only_one(run / RUN_LOCK, "theirs"):
+            raise AssertionError
+    with only_one(run / RUN_LOCK, "free again"):
+        pass
+
+
+def test_the_newest_unfinished_run_is_continued(
+    hand_written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="no run to continue"):
+        _prepare_folder(Request(resume=True))
+    for age, name in enumerate(("newest", "older", "oldest")):
+        run = study_run(hand_written, Path("runs") / name)
+        os.utime(run / "settings.toml", (1e9 - age, 1e9 - age))
+    Path("runs/newest/results.json").touch()
+    folder, _, _ = _prepare_folder(Request(resume=True))
+    assert folder == Path("runs/older") == newest_run(unfinished=True)
+    assert newest_run() == Path("runs/newest")
+    for name in ("older", "oldest"):
+        Path(f"runs/{name}/results.json").touch()
+    with pytest.raises(UsageError, match="all runs are finished") as caught:
+        _prepare_folder(Request(resume=True))
+    assert "--out" in caught.value.do
+    with pytest.raises(UsageError, match="all runs are finished"):
+        newest_run(unfinished=True)

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from emr_fl_client.augment.policy import DEFAULT_SHARES
+from emr_fl_client.augment.registry import operators
 from emr_fl_shared.config import Settings, load_settings, parse_assignments, settings_from, write_settings
 from emr_fl_shared.config.loading import environment_assignments, load_site_settings
+from emr_fl_shared.config.settings import OPERATORS
 from emr_fl_shared.errors import SettingsError, UsageError
 
 
@@ -152,6 +155,7 @@ def test_a_problem_names_where_the_value_came_from(tmp_path: Path) -> None:
         {"training": {"device": "tpu"}},
         {"training": 5},
         {"training": {"loss": {"bce": 0, "focal": 0}}},
+        {"training": {"augmentation": dict.fromkeys(OPERATORS, 0)}},
         {"model": {"name": ""}},
         {"model": {"name": 3}},
         {"federation": {"name": "x" * 65}},
@@ -200,3 +204,16 @@ def test_site_file_paths_are_relative_to_it(tmp_path: Path) -> None:
     file = tmp_path / "SITE.toml"
     file.write_text('source = "export.csv"\n', encoding="utf-8")
     assert load_site_settings(file).source == str(tmp_path / "export.csv")
+
+
+def test_augmentation_without_any_operator_is_refused_and_off_is_not() -> None:
+    nothing = dict.fromkeys(OPERATORS, 0)
+    with pytest.raises(SettingsError, match="there is nothing to draw from") as caught:
+        settings_from({"training": {"augmentation": nothing}}, where="x")
+    assert caught.value.exit_code == 2
+    settings_from({"training": {"augmentation": {**nothing, "enabled": False}}}, where="x")
+    settings_from({"training": {"augmentation": {**nothing, "eda": 0.1}}}, where="x")
+
+
+def test_every_operator_has_a_share_of_its_name() -> None:
+    assert set(OPERATORS) == set(DEFAULT_SHARES) == set(operators())

@@ -1,0 +1,38 @@
+"""One process at a time in a folder."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from emr_fl_shared.durable import storage_error
+from emr_fl_shared.errors import UsageError
+
+RUN_LOCK = ".run.lock"
+"""In a run folder: held by the simulation or the server that works there."""
+
+
+@contextmanager
+def only_one(lock: Path, message: str, *, do: str = "") -> Iterator[None]:
+    """Hold the file `lock`, which is made if need be. It goes with the process, so that a killed one leaves none behind.
+
+    Raises `UsageError` with `message` where another process holds it, `StorageError` where the file can't be made.
+    """
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise storage_error(error, lock.parent) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise storage_error(error, lock.parent) from error  # a file system without locks
+            raise UsageError(message, where=str(lock.parent), do=do) from None
+        yield
+    finally:
+        os.close(descriptor)
