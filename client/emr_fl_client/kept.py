@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from emr_fl_shared.durable import discard_partial, write_durably
+from emr_fl_shared.durable import discard_partial, storage_error, write_durably
 
 _UPDATE, _ABOUT = "kept-update.bin", "kept-update.json"
 
@@ -38,19 +38,23 @@ class KeptUpdate:
             about = json.loads((self._folder / _ABOUT).read_bytes())
             if about["question"] != question:
                 return None
+            digest, figures = about["sha256"], about["figures"]
             update = (self._folder / _UPDATE).read_bytes()
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        if hashlib.sha256(update).hexdigest() != about["sha256"]:
+        if hashlib.sha256(update).hexdigest() != digest or not isinstance(figures, dict):
             return None
-        return update, about["figures"]
+        return update, figures
 
     def keep(self, question: str, update: bytes, figures: dict[str, Any]) -> None:
         """Replace what is kept. Raises `StorageError`."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        discard_partial(self._folder)
-        # the figures go first to nothing, then the update, then its figures: a crash leaves no pair that does not belong together
-        (self._folder / _ABOUT).unlink(missing_ok=True)
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            discard_partial(self._folder)
+            # the figures go first to nothing, then the update, then its figures: a crash leaves no pair that does not belong together
+            (self._folder / _ABOUT).unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error(error, self._folder) from error
         write_durably(self._folder / _UPDATE, [update])
         about = {"question": question, "sha256": hashlib.sha256(update).hexdigest(), "figures": figures}
         write_durably(self._folder / _ABOUT, [json.dumps(about).encode()])

@@ -5,6 +5,7 @@ Knows tensors and records, not Flower; `app.py` connects it to Flower and `egres
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -107,8 +108,11 @@ class Site:
         question = question_digest(pack(request), model)
         kept = KeptUpdate(self.state_folder)
         if (found := kept.find(question)) is not None:
-            self.progress({"doing": "sending-again"})
-            return Trained.from_figures(found[0], found[1])
+            # figures that another version of this package wrote may lack a field: then it is trained again
+            with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+                trained = Trained.from_figures(found[0], found[1])
+                self.progress({"doing": "sending-again"})
+                return trained
         trained = self._train(request, model)
         kept.keep(question, trained.update, trained.figures())
         return trained

@@ -24,6 +24,9 @@ NEWCOMER_SECONDS = 60.0
 """How long a round that could begin waits for newcomers to say who they are."""
 ASK_AGAIN_SECONDS = 30.0
 """A site that could not say who it is (its export is missing, its policy refuses) is asked again after this."""
+SILENT_SECONDS = 120.0
+"""The same for a site that is online and said nothing until the deadline: longer than `JOIN_SECONDS`, so that it holds up the
+start of a federation once."""
 
 
 class Roster:
@@ -108,8 +111,10 @@ class Roster:
         asking = Asking(DESCRIBE, request, None, min(federation.deadline, seconds))
         by_name = {name: node for node, name in nodes.items()}
         found: dict[str, DescribeReply] = {}
+        silent = set(nodes)
         for answer in ask(self.grid, by_name, asking, federation.presence, lambda _: True):
             node = by_name[answer.site]
+            silent.discard(node)
             try:
                 found[answer.site] = self._checked(answer)
             except EmrFlError as error:
@@ -117,6 +122,9 @@ class Roster:
                 self._observer.refused(answer.site, error.render())
             else:
                 self._names[node] = found[answer.site].site
+        # one that is offline by now is asked as soon as it is back
+        for node in silent & set(by_name.values()) & set(self._online()):
+            self._failed[node] = time.monotonic() + SILENT_SECONDS
         return {reply.site: reply for reply in found.values()}
 
     def _checked(self, answer: Answer) -> DescribeReply:

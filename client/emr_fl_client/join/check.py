@@ -17,7 +17,7 @@ import psutil
 
 from emr_fl_client.join.greeting import Greeter, Line, Unreachable
 from emr_fl_client.join.place import Place, Places
-from emr_fl_shared.errors import EmrFlError, PolicyError
+from emr_fl_shared.errors import EmrFlError, PolicyError, SettingsError
 from emr_fl_shared.hello import HelloReply, minor
 from emr_fl_shared.labels import load_taxonomy, map_labels
 from emr_fl_shared.messages import tr
@@ -29,7 +29,7 @@ ROBERTA_MB, TINY_MB = 409.0, 4.3
 """What crosses in one direction for the two encoders that most federations use, fp32."""
 MEMORY_MB = 4096
 DISK_MB = 2048
-BUILT_IN = "outpatient-50"
+BUILT_IN, COLUMN = "outpatient-50", "column"
 SAMPLE_ROWS = 2000
 CLOCK_SECONDS = 2.0
 SLOW_LINE = 2**17
@@ -57,7 +57,9 @@ def check(places: Places, *, taxonomy: str | None = None, network: bool = True) 
     try:
         place = places.open()
     except EmrFlError as error:
-        yield _stop(tr("kit and settings", "套件与设置"), error)
+        problems = error.problems if isinstance(error, SettingsError) else []
+        for problem in problems or [error]:
+            yield _stop(tr("kit and settings", "套件与设置"), problem)
         return
     yield _kit(place)
     yield _state(place)
@@ -152,11 +154,17 @@ def _data(place: Place, taxonomy_name: str | None) -> Iterator[Finding]:
         tr(f"{len(records)} read", f"读取 {len(records)} 条") + (f"; {skipped}" if skipped else ""),
         tr("look at these rows in the export", "请检查导出文件中的这些行") if skipped else "",
     )
-    if taxonomy_name is None and any(record.labels for record in records):
+    if taxonomy_name == COLUMN or (taxonomy_name is None and any(record.labels for record in records)):
         yield _label_names(records, place.settings.policy.smallest_count)
     else:
-        yield _mapped_labels(records, taxonomy_name or BUILT_IN)
-    deidentifier = Deidentifier(key=place.pseudonym_key())
+        try:
+            yield _mapped_labels(records, taxonomy_name or BUILT_IN)
+        except EmrFlError as error:
+            yield _stop(tr("labels", "标签"), error)
+    try:
+        deidentifier = Deidentifier(key=place.pseudonym_key())
+    except (OSError, EmrFlError):
+        return  # `_state` said so
     found: dict[str, int] = {}
     sample = records[:SAMPLE_ROWS]
     for record in sample:
@@ -175,16 +183,15 @@ def _label_names(records: list[Record], smallest: int) -> Finding:
     counts = Counter(name for record in records for name in set(record.labels))
     labelled = sum(bool(record.labels) for record in records)
     rare = sum(count < smallest for count in counts.values())
+    level: Level = "ok" if labelled > 0.8 * len(records) else "warning" if labelled else "stop"
     return Finding(
         tr("labels", "标签"),
-        "ok" if labelled > 0.8 * len(records) else "warning",
+        level,
         tr(
             f"{labelled} of {len(records)} records have a label, {len(counts)} names; {rare} names with fewer than {smallest} stay here",
             f"{len(records)} 条记录中 {labelled} 条有标签，共 {len(counts)} 个名称；{rare} 个少于 {smallest} 条的名称不外传",
         ),
-        ""
-        if labelled > 0.8 * len(records)
-        else tr("records without a label do not train", "没有标签的记录不参与训练"),
+        "" if level == "ok" else tr("records without a label do not train", "没有标签的记录不参与训练"),
     )
 
 

@@ -15,6 +15,7 @@ from emr_fl_shared.messages import tr
 
 PSEUDONYM_FILE = "pseudonym.key"
 RECEIPTS_FILE = "egress.jsonl"
+KEY_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Place:
         """The site's own random key for pseudonyms, made on first use; it never leaves."""
         path = self.state / PSEUDONYM_FILE
         if not path.exists():
-            write_durably(path, [secrets.token_bytes(32)])
+            write_durably(path, [secrets.token_bytes(KEY_BYTES)])
         if path.stat().st_mode & 0o077:
             raise PolicyError(
                 tr("others can read this key", "该密钥可被他人读取"),
@@ -47,7 +48,18 @@ class Place:
                 expected="0600",
                 do=f"chmod 600 {path}",
             )
-        return path.read_bytes()
+        key = path.read_bytes()
+        if len(key) < KEY_BYTES:
+            raise PolicyError(
+                tr("this key is damaged", "该密钥已损坏"),
+                where=str(path),
+                got=f"{len(key)} B",
+                expected=f"{KEY_BYTES} B",
+                do=tr(
+                    "restore it, or delete it: a new one is made", "请恢复该文件，或将其删除，系统会重新生成"
+                ),
+            )
+        return key
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from emr_fl_shared.config import Settings, load_settings, parse_assignments, settings_from, write_settings
-from emr_fl_shared.config.loading import differences, read_toml
+from emr_fl_shared.config.loading import ENVIRONMENT, differences, environment_assignments, merge, read_toml
 from emr_fl_shared.errors import DataError, SettingsError, UsageError
 from emr_fl_shared.kit import read_server_kit
 from emr_fl_shared.messages import tr
@@ -71,19 +71,22 @@ def _folder(config: Path | None, out: Path | None, resume: bool) -> Path:
 
 
 def _settings(config: Path | None, folder: Path, resume: bool, assignments: tuple[str, ...]) -> Settings:
+    overrides = parse_assignments(assignments)
     given = None
     if config is not None:
-        given = (
-            load_settings(config, overrides=parse_assignments(assignments))
-            .with_paths_from(config.resolve().parent)
-            .resolved()
-        )
+        given = load_settings(config, overrides=overrides).with_paths_from(config.resolve().parent).resolved()
     if not resume:
         assert given is not None
         return given
     path = folder / "settings.toml"
     settings = settings_from(read_toml(path), where=str(path))
-    if given is not None and given != settings:
+    if given is None:
+        # what is given beside --resume is laid over the run's own settings: only what differs is refused
+        around = environment_assignments()
+        tree = merge(merge(settings.as_toml_dict(), around), overrides)
+        given = settings_from(tree, where=str(path), over=[("--set", overrides), (ENVIRONMENT, around)])
+        given = given.with_paths_from(folder.resolve()).resolved()
+    if given != settings:
         raise SettingsError(
             tr("a run continues with its own settings only", "运行只能按原设置继续"),
             where=str(path),

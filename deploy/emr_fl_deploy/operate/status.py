@@ -21,6 +21,12 @@ FOLDER = "superlink"
 
 def gather(run: Path) -> dict[str, Any]:
     """Everything that `status` shows, as `--json` prints it."""
+    if not run.is_dir():
+        raise UsageError(
+            tr("no such run folder", "没有这个运行目录"),
+            where=str(run),
+            do=tr("give the run folder with --out", "请用 --out 指定运行目录"),
+        )
     folder = run / FOLDER
     server = _server(folder)
     progress = read_progress(folder)
@@ -144,7 +150,7 @@ def _server(folder: Path) -> dict[str, Any] | None:
     try:
         server: dict[str, Any] = json.loads((folder / SERVER_FILE).read_text())
         os.kill(int(server["pid"]), 0)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
     return server
 
