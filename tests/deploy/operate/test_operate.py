@@ -23,6 +23,7 @@ from emr_fl_server.superlink.status import SERVER_FILE, STOP_FILE
 from emr_fl_server.superlink.supervisor import Server
 from emr_fl_shared.errors import UsageError
 from emr_fl_shared.kit import ServerKit, read_server_kit
+from emr_fl_shared.locks import RUN_LOCK
 from federation_kits import settings_of
 
 TOML = """
@@ -215,14 +216,14 @@ def test_a_second_server_in_a_folder(work: Path, provisioned: Path, monkeypatch:
     (out / FOLDER / SERVER_FILE).write_text("of the first")
     kit: ServerKit = read_server_kit(provisioned / "server")
     with (
-        locked_by_another(out / ".server.lock"),
-        pytest.raises(UsageError, match="works in this run folder already"),
+        locked_by_another(out / RUN_LOCK),
+        pytest.raises(UsageError, match="at work in this folder already"),
     ):
         Server(kit, out, "127.0.0.1", 9443).run()
     assert (out / FOLDER / SERVER_FILE).read_text() == "of the first"
     with pytest.raises(AssertionError, match="past the lock"):
         Server(kit, out, "127.0.0.1", 9443).run()
-    with open(out / ".server.lock") as file:
+    with open(out / RUN_LOCK) as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # given back
 
 
