@@ -8,7 +8,7 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 PACKAGES := shared client server deploy
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint types contracts pytest faults bench format clean
+.PHONY: help install demo test test-all lint types contracts pytest faults bench airgap format clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -49,6 +49,11 @@ faults: $(TEST_VENV)/.wheel
 bench: $(TEST_VENV)/.wheel
 	$(TEST)/python tests/benchmarks/training_step.py
 	$(TEST)/python tests/benchmarks/corpus_targets.py
+
+## make airgap     a bundle for machines without internet in dist/airgap: wheels, lock, checksums, SBOM, installer
+airgap: $(TEST_VENV)/.wheel
+	rm -rf dist/airgap
+	$(TEST)/python -P -m emr_fl_deploy.airgap --wheel dist/*.whl --constraints constraints.txt --out dist/airgap/emr-fl --tar
 
 format: $(TEST_VENV)/.installed
 	$(TEST)/ruff format .

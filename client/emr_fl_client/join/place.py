@@ -77,7 +77,7 @@ class Places:
         kit = read_site_kit(folder, name=self.site)
         path = (self.config or kit.settings_path).absolute()
         settings = load_site_settings(path)
-        state = self.state or path.parent / "state"
+        state = (self.state or path.parent / "state").absolute()
         try:
             state.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:

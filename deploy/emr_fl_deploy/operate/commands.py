@@ -1,4 +1,4 @@
-"""The commands of a running federation: `emr-fl server start|status|stop`, `emr-fl client check|join`."""
+"""The commands of a running federation: `emr-fl server start|status|stop|health`, `emr-fl client check|join`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ def register(server: typer.Typer, client: typer.Typer) -> None:
     _start(server)
     _status(server)
     _stop(server)
+    _health(server)
     _check(client)
     _join(client)
 
@@ -29,6 +30,12 @@ def _kit() -> Any:
 
 def _config() -> Any:
     return typer.Option(help=tr("the site's settings (KIT/SITE.toml)", "机构设置（KIT/SITE.toml）"))
+
+
+def _state() -> Any:
+    return typer.Option(
+        help=tr("folder of the site's state (beside SITE.toml)", "机构状态目录（默认在 SITE.toml 旁）")
+    )
 
 
 def _start(server: typer.Typer) -> None:
@@ -48,6 +55,16 @@ def _start(server: typer.Typer) -> None:
         ] = None,
         resume: Annotated[
             bool, typer.Option("--resume", help=tr("continue the run in --out", "继续 --out 中的运行"))
+        ] = False,
+        keep: Annotated[
+            bool,
+            typer.Option(
+                "--continue",
+                help=tr(
+                    "for services: begin the run in --out, or continue it where there is one; a finished one is left alone",
+                    "供系统服务使用：--out 中尚无运行则开始，已有则继续；已完成的不再运行",
+                ),
+            ),
         ] = False,
         assign: Annotated[
             list[str] | None,
@@ -71,6 +88,7 @@ def _start(server: typer.Typer) -> None:
             kit=kit,
             out=out,
             resume=resume,
+            keep=keep,
             host=host,
             port=port,
             assignments=tuple(assign or ()),
@@ -108,6 +126,24 @@ def _stop(server: typer.Typer) -> None:
         print(stop(out or newest_run()))
 
 
+def _health(server: typer.Typer) -> None:
+    @server.command(
+        help=tr(
+            "Ask a running server's health check; exit code 0 if it is in service.",
+            "查询运行中服务器的健康检查；可用时退出码为 0。",
+        )
+    )
+    def health(
+        address: Annotated[
+            str, typer.Option(help=tr("HOST:PORT given to start --health", "start --health 的 HOST:PORT"))
+        ] = "127.0.0.1:9444",
+    ) -> None:
+        from emr_fl_server.superlink.health import ask_health
+
+        ask_health(address)
+        print(tr("in service", "可用"))
+
+
 def _check(client: typer.Typer) -> None:
     @client.command(
         help=tr(
@@ -119,6 +155,7 @@ def _check(client: typer.Typer) -> None:
         site: Annotated[str, _site()],
         kit: Annotated[Path | None, _kit()] = None,
         config: Annotated[Path | None, _config()] = None,
+        state: Annotated[Path | None, _state()] = None,
         taxonomy: Annotated[
             str | None, typer.Option(help=tr("labels to check against", "用于核对的标签体系"))
         ] = None,
@@ -136,7 +173,7 @@ def _check(client: typer.Typer) -> None:
         words = {"ok": "ok", "warning": tr("warning", "警告"), "stop": tr("stop", "停止")}
         levels = set()
         found = []
-        for finding in check(Places(site, kit, config), taxonomy=taxonomy, network=not offline):
+        for finding in check(Places(site, kit, config, state), taxonomy=taxonomy, network=not offline):
             levels.add(finding.level)
             found.append(asdict(finding))
             if not json:
@@ -154,6 +191,7 @@ def _join(client: typer.Typer) -> None:
         site: Annotated[str, _site()],
         kit: Annotated[Path | None, _kit()] = None,
         config: Annotated[Path | None, _config()] = None,
+        state: Annotated[Path | None, _state()] = None,
         leave_when_finished: Annotated[
             bool,
             typer.Option("--leave-when-finished", help=tr("end with the federation", "联邦结束后退出")),
@@ -162,4 +200,4 @@ def _join(client: typer.Typer) -> None:
         from emr_fl_client.join.place import Places
         from emr_fl_client.join.supervisor import Join
 
-        return Join(Places(site, kit, config).open(), leave_when_finished).run()
+        return Join(Places(site, kit, config, state).open(), leave_when_finished).run()

@@ -25,10 +25,35 @@ def start(
     port: int | None,
     assignments: tuple[str, ...],
     health: str | None,
+    keep: bool = False,
 ) -> int:
-    """Run a federation's server until it is done; returns the exit code."""
+    """Run a federation's server until it is done; returns the exit code.
+
+    `keep` is what a service that is started again and again needs: `out` is begun, or continued where it was begun, and
+    a finished run is reported and left as it is.
+    """
     from emr_fl_server.superlink.supervisor import Server
 
+    if keep:
+        if config is None or out is None or resume:
+            raise UsageError(
+                tr(
+                    "needs both --config and --out, and no --resume",
+                    "须同时给出 --config 与 --out，且不加 --resume",
+                ),
+                where="--continue",
+                do="emr-fl server start --continue --config F --out RUN",
+            )
+        if (out / "results.json").is_file():
+            print(
+                tr(
+                    f"the federation in {out} is finished; nothing to do",
+                    f"{out} 中的联邦已完成；无需操作",
+                ),
+                flush=True,
+            )
+            return 0
+        resume = (out / "settings.toml").is_file()
     server_kit = read_server_kit(kit or DEFAULT_KIT)
     folder = _folder(config, out, resume)
     settings = _settings(config, folder, resume, assignments)
