@@ -107,7 +107,7 @@ def test_openssl_agrees(kits: Path, name: list[str], accepted: bool) -> None:
     assert foreign.returncode != 0
 
 
-@pytest.mark.parametrize("name", ["一" * 64, "x" * 64, "a / b, C=US"])
+@pytest.mark.parametrize("name", ["一" * 64, "x" * 64, "a + b, C=US"])
 def test_any_name_of_a_federation_makes_a_certificate(tmp_path: Path, name: str) -> None:
     provision(settings_of(name), tmp_path / "kits", now=NOW)
     assert read_server_kit(tmp_path / "kits/server", NOW).document.federation == name
