@@ -143,25 +143,9 @@ class Task:
     lost: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Task:
-        self._client = RuntimeHttpClient.from_server_address(
-            self.endpoint.address,
-            False,
-            self.endpoint.authority,
-            interceptors=[
-                RuntimeVersionHttpInterceptor(component_name="flwr-clientapp"),
-                RuntimeTokenHttpInterceptor(self._token),
-            ],
-            retry_invoker=self._patience(),
-        )
-        self._beat = RuntimeHttpClient.from_server_address(
-            self.endpoint.address,
-            False,
-            self.endpoint.authority,
-            interceptors=[
-                RuntimeVersionHttpInterceptor(component_name="flwr-clientapp"),
-                RuntimeTokenHttpInterceptor(self._token),
-            ],
-        )
+        self._client = self._connect(self._patience())
+        # heartbeats on a connection of their own: they must not wait behind a transfer
+        self._beat = self._connect(None)
         self._heart = HeartbeatSender(self._heartbeat)
         self._heart.start()
         return self
@@ -173,6 +157,18 @@ class Task:
             self._heart.stop()
         self._client.close()
         self._beat.close()
+
+    def _connect(self, retry: RetryInvoker | None) -> RuntimeHttpClient:
+        return RuntimeHttpClient.from_server_address(
+            self.endpoint.address,
+            False,
+            self.endpoint.authority,
+            interceptors=[
+                RuntimeVersionHttpInterceptor(component_name="flwr-clientapp"),
+                RuntimeTokenHttpInterceptor(self._token),
+            ],
+            retry_invoker=retry,
+        )
 
     def _patience(self) -> RetryInvoker:
         """Try again while the API does not answer, for `ANSWER_SECONDS`, and not once the task is given up.

@@ -1,5 +1,8 @@
 """The bundle's bill of materials: CycloneDX 1.6 JSON, from the wheels themselves."""
 
+# cyclonedx makes its classes by decorators that pyright does not follow; mypy, which has their stubs, checks this module
+# pyright: reportCallIssue=false, reportAttributeAccessIssue=false, reportArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence

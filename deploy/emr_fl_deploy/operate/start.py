@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from emr_fl_deploy.simulate.preflight import check_sources
 from emr_fl_shared.config import Settings, load_settings, parse_assignments, settings_from, write_settings
 from emr_fl_shared.config.loading import ENVIRONMENT, differences, environment_assignments, merge, read_toml
-from emr_fl_shared.errors import DataError, SettingsError, UsageError
+from emr_fl_shared.errors import SettingsError, UsageError
 from emr_fl_shared.kit import read_server_kit
 from emr_fl_shared.messages import tr
 
@@ -57,7 +58,8 @@ def start(
     server_kit = read_server_kit(kit or DEFAULT_KIT)
     folder = _folder(config, out, resume)
     settings = _settings(config, folder, resume, assignments)
-    _check(settings)
+    # sites that the file names for a simulation have their exports elsewhere
+    check_sources(settings.model_copy(update={"sites": {}}))
     folder.mkdir(parents=True, exist_ok=True)
     if not resume:
         write_settings(settings, folder / "settings.toml")
@@ -119,19 +121,6 @@ def _settings(config: Path | None, folder: Path, resume: bool, assignments: tupl
             do=tr("leave the settings out, or start a new run", "请去掉这些设置，或开始新的运行"),
         )
     return settings
-
-
-def _check(settings: Settings) -> None:
-    sets = settings.evaluation.sets
-    if not sets.standard:
-        raise SettingsError(
-            tr("there is no held-out set to score", "缺少留出的标准测试集"),
-            where="evaluation.sets.standard",
-            do=tr('add [evaluation.sets] standard = "FILE"', '请添加 [evaluation.sets] standard = "文件"'),
-        )
-    for name, path in sets:
-        if path and not Path(path).is_file():
-            raise DataError(tr("no such file", "没有这个文件"), where=f"evaluation.sets.{name}", got=path)
 
 
 def newest_run(*, unfinished: bool = False) -> Path:

@@ -71,13 +71,9 @@ def check_gpus(gpus: float) -> None:
 
 def check_sources(settings: Settings) -> None:
     """Raises `SettingsError` or `DataError` for a set or a file that is not there, and for a label set that can't be loaded."""
-    sets = settings.evaluation.sets
-    if not sets.standard:
-        raise SettingsError(
-            tr("there is no held-out set to score", "缺少留出的标准测试集"),
-            where="evaluation.sets.standard",
-            do=tr('add [evaluation.sets] standard = "FILE"', '请添加 [evaluation.sets] standard = "文件"'),
-        )
+    from emr_fl_server.evaluation.held_out import standard_path
+
+    standard_path(settings)
     for place, path in _places(settings):
         if Path(path).is_dir():
             raise DataError(

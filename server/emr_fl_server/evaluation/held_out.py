@@ -44,15 +44,7 @@ class HeldOutSets:
 
     def _make(self, taxonomy: Taxonomy) -> tuple[HeldOutSet, dict[str, HeldOutSet]]:
         paths, evaluation = self.settings.evaluation.sets, self.settings.evaluation
-        if not paths.standard:
-            raise SettingsError(
-                tr("there is no held-out set to score", "缺少留出的标准测试集"),
-                where="evaluation.sets.standard",
-                do=tr(
-                    'add [evaluation.sets] standard = "FILE"', '请添加 [evaluation.sets] standard = "文件"'
-                ),
-            )
-        standard = self._read("standard", paths.standard, taxonomy)
+        standard = self._read("standard", standard_path(self.settings), taxonomy)
         if standard.y.any(axis=0).sum() < 2:
             raise DataError(
                 tr(
@@ -85,3 +77,15 @@ class HeldOutSets:
         key = hashlib.sha256(f"held-out|{self.settings.seed}".encode()).digest()
         prepared: Prepared = prepare(Path(path), self.settings.evaluation.columns, taxonomy, key=key)
         return HeldOutSet(name, prepared.texts, prepared.labels, prepared.patients)
+
+
+def standard_path(settings: Settings) -> str:
+    """The file of the standard set, which there must be. Raises `SettingsError`."""
+    path = settings.evaluation.sets.standard
+    if not path:
+        raise SettingsError(
+            tr("there is no held-out set to score", "缺少留出的标准测试集"),
+            where="evaluation.sets.standard",
+            do=tr('add [evaluation.sets] standard = "FILE"', '请添加 [evaluation.sets] standard = "文件"'),
+        )
+    return path

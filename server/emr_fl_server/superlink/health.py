@@ -51,7 +51,7 @@ def ask_health(address: str, seconds: float = 5.0) -> None:
     with grpc.insecure_channel(address, options=(("grpc.enable_http_proxy", 0),)) as channel:
         request = health_pb2.HealthCheckRequest(service=SERVICE)
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=seconds, wait_for_ready=False)
+            answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=seconds, wait_for_ready=False)  # pyright: ignore[reportAttributeAccessIssue]
         except grpc.RpcError as error:
             raise FederationError(
                 tr("nobody answers the health check", "健康检查无人应答"),
