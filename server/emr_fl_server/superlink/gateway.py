@@ -5,11 +5,13 @@ the SuperLink listens on the loopback address only, and this process passes on w
 
 * `POST /v1/fleet/NAME` for the names in `PASSED`, from a key that the federation's signed registry holds and that is
   neither revoked nor expired *now* (the file is read again when it changes), within limits of size and rate;
+  of its headers, Flower's own and those of the body;
 * `POST /v1/emr-fl/hello` and `/probe`: who are you, and how fast is the line (`emr_fl_shared.hello`);
 * everything else is 404. Bodies are streamed in both directions, never held.
 
-The SuperLink checks the node's signature; this process only decides whether a key may speak at all. The certificate is
-read again when it is renewed.
+The SuperLink checks the node's signature; this process only decides whether a key may speak at all. Its answers to a
+site are chosen by what Flower's node does with them: 503 is tried again, 403 ends the node, as does any other number.
+So a site that is too fast, and everybody while the registry can't be read, hears 503. `listening.py` has the socket.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import binascii
 import json
 import os
 import ssl
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
@@ -29,12 +32,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
+from emr_fl_server.superlink.limits import Bucket, Limits
 from emr_fl_server.superlink.presence import PresenceBoard, read_nodes
-from emr_fl_server.superlink.status import read_progress
+from emr_fl_server.superlink.status import Progress, read_progress
 from emr_fl_shared.errors import EmrFlError
 from emr_fl_shared.hello import (
     HELLO_LIMIT,
@@ -76,35 +79,20 @@ PASSED = frozenset(
 KEY_HEADER = "flwr-public-key"
 BODY_LIMIT = 16 * 2**20
 """Flower cuts arrays into chunks of 5 MiB; nothing that a node sends in one request is larger than a few of them."""
-REQUESTS_PER_SECOND, BURST = 100.0, 400.0
-STRANGERS_PER_SECOND, STRANGERS_BURST = 2.0, 20.0
 RELOAD_SECONDS = 1.0
 UPSTREAM_SECONDS = 120.0
-_HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer", "host"})
+STALL_SECONDS = 120.0
+"""A site that sends or takes nothing for so long in the middle of a body is gone."""
+HELLO_SECONDS, PROBE_SECONDS = 20.0, 180.0
+_BODY_HEADERS = frozenset({"content-type", "content-length", "content-encoding", "accept", "accept-encoding"})
 
 
 class TooLarge(Exception):
     """A request body exceeded the limit while it was passed on."""
 
 
-@dataclass
-class Bucket:
-    """A token bucket: `rate` a second, `burst` at once."""
-
-    rate: float
-    burst: float
-    tokens: float = -1.0
-    at: float = 0.0
-
-    def take(self) -> bool:
-        """Whether one more is allowed now."""
-        now = time.monotonic()
-        filled = self.burst if self.tokens < 0 else self.tokens + (now - self.at) * self.rate
-        self.tokens, self.at = min(self.burst, filled), now
-        if self.tokens < 1.0:
-            return False
-        self.tokens -= 1.0
-        return True
+class RegistryUnreadable(Exception):
+    """`sites.json` is no good now: nobody is admitted, and nobody is turned away for good."""
 
 
 @dataclass
@@ -117,9 +105,10 @@ class Gateway:
     authority: Path
     board: PresenceBoard
     _registry: Registry | None = None
-    _stamp: tuple[int, int] = (0, 0)
+    _stamp: tuple[object, ...] = ()
     _looked: float = 0.0
-    _buckets: dict[str, Bucket] = field(default_factory=dict)
+    _trouble: str = ""
+    _limits: Limits = field(default_factory=Limits)
     _client: httpx.AsyncClient | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -151,8 +140,11 @@ class Gateway:
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
         }
         path = scope["path"]
-        if scope["method"] != "POST" or scope["query_string"]:
+        # one spelling each: what is percent-encoded or has a query is not what a node sends
+        if scope["method"] != "POST" or scope["query_string"] or scope["raw_path"] != path.encode():
             await _say(send, 404)
+        elif "content-length" in headers and "transfer-encoding" in headers:
+            await _say(send, 400)
         elif path == HELLO_PATH:
             await self._hello(scope, headers, receive, send)
         elif path == PROBE_PATH:
@@ -165,36 +157,34 @@ class Gateway:
     # --- who may speak -------------------------------------------------------------------------------------------------
 
     def registry(self) -> Registry:
-        """The registry of sites, read again when its file changed. A file that is no longer good changes nothing for those
-        who were refused before, and refuses everybody else until it is."""
+        """The registry of sites, read again when its file changed. Raises `RegistryUnreadable` while that is no good."""
         now = time.monotonic()
         if self._registry is None or now - self._looked > RELOAD_SECONDS:
             self._looked = now
-            stat = os.stat(self.kit.folder / "sites.json")
-            stamp = (stat.st_mtime_ns, stat.st_ino)
-            if self._registry is None or stamp != self._stamp:
-                at_least = self._registry.revision if self._registry is not None else 0
-                self._registry = self.kit.registry(at_least=at_least)
-                self._stamp = stamp
+            try:
+                self._read_registry()
+                self._trouble = ""
+            except (EmrFlError, OSError) as error:
+                trouble = error.render() if isinstance(error, EmrFlError) else type(error).__name__
+                if trouble != self._trouble:
+                    print(f"sites.json: {trouble}", file=sys.stderr, flush=True)
+                self._trouble = trouble
+        if self._trouble or self._registry is None:
+            raise RegistryUnreadable
         return self._registry
 
-    def _entry(self, key: bytes | str) -> SiteEntry | None:
-        try:
-            return self.registry().site_of(key)
-        except (EmrFlError, OSError):
-            return None
+    def _read_registry(self) -> None:
+        files = (self.kit.folder / "sites.json", self.kit.folder / "sites.json.sig")
+        stamp = tuple((status.st_mtime_ns, status.st_ino, status.st_size) for status in map(os.stat, files))
+        if self._registry is None or stamp != self._stamp:
+            at_least = self._registry.revision if self._registry is not None else 0
+            self._registry = self.kit.registry(at_least=at_least)
+            self._stamp = stamp
 
-    def _allowed(self, scope: Scope, site: str | None) -> bool:
-        """The rate limit of a site, or of an address that no key vouches for."""
+    def _stranger(self, scope: Scope) -> Bucket:
+        """The rate limit of an address that no key vouches for."""
         client = scope.get("client") or ("?", 0)
-        name = f"site {site}" if site else f"address {client[0]}"
-        if name not in self._buckets:
-            if len(self._buckets) > 10_000:
-                self._buckets.clear()
-            self._buckets[name] = (
-                Bucket(REQUESTS_PER_SECOND, BURST) if site else Bucket(STRANGERS_PER_SECOND, STRANGERS_BURST)
-            )
-        return self._buckets[name].take()
+        return self._limits.address(str(client[0]))
 
     # --- Flower's traffic ------------------------------------------------------------------------------------------------
 
@@ -205,29 +195,32 @@ class Gateway:
             key = base64.b64decode(headers.get(KEY_HEADER, ""), validate=True)
         except (binascii.Error, ValueError):
             key = b""
-        entry = self._entry(key) if 0 < len(key) <= 4096 else None
-        if entry is None or not entry.valid_at(datetime.now(UTC)):
-            allowed = self._allowed(scope, None)
-            await _say(send, 403 if allowed else 429)
+        try:
+            entry = self.registry().site_of(key) if 0 < len(key) <= 4096 else None
+        except RegistryUnreadable:
+            await _say(send, 503)
             return
-        if not self._allowed(scope, entry.name):
-            await _say(send, 429)
+        if entry is None or not entry.valid_at(datetime.now(UTC)):
+            await _say(send, 403 if self._stranger(scope).take() else 429)
+            return
+        if not self._limits.site(entry.name).take():
+            await _say(send, 503, keep=True)
             return
         if int(headers.get("content-length") or 0) > BODY_LIMIT:
             await _say(send, 413)
             return
-        self.board.seen(entry.name)
         await self._pass(entry.name, path, headers, receive, send)
 
     async def _pass(
         self, site: str, path: str, headers: dict[str, str], receive: Receive, send: Send
     ) -> None:
         assert self._client is not None
+        body = _Body(receive)
         request = self._client.build_request(
             "POST",
             self.upstream + path,
-            headers={name: value for name, value in headers.items() if name not in _HOP_BY_HOP},
-            content=self._body(site, receive),
+            headers={"accept-encoding": "identity", **{k: v for k, v in headers.items() if _ours(k)}},
+            content=body.chunks(),
         )
         try:
             answer = await self._client.send(request, stream=True)
@@ -235,11 +228,14 @@ class Gateway:
             await _say(send, 413)
             return
         except httpx.HTTPError:
-            await _say(send, 503)  # the SuperLink is being restarted: a node tries again
+            await _say(send, 503, keep=True)  # the SuperLink is being restarted: a node tries again
             return
         if path == ACTIVATE and answer.status_code == 200:
             self.board.activated(site)
         try:
+            known = answer.status_code != 401  # the SuperLink found the node's signature good
+            if known:
+                self.board.seen(site, up=body.bytes)
             await send(
                 {
                     "type": "http.response.start",
@@ -247,48 +243,48 @@ class Gateway:
                     "headers": [
                         (name, value)
                         for name, value in answer.headers.raw
-                        if name.decode("latin-1").lower() not in _HOP_BY_HOP
+                        if _ours(name.decode("latin-1").lower())
                     ],
                 }
             )
             async for chunk in answer.aiter_raw():
-                self.board.seen(site, down=len(chunk))
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                if known:
+                    self.board.seen(site, down=len(chunk))
+                async with asyncio.timeout(STALL_SECONDS):
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except (httpx.HTTPError, TimeoutError):
+            return  # cut off in the middle: uvicorn closes the connection, the site asks again
         finally:
             await answer.aclose()
-
-    async def _body(self, site: str, receive: Receive) -> AsyncIterator[bytes]:
-        total = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise httpx.ReadError("the site went away")
-            chunk = message.get("body", b"")
-            total += len(chunk)
-            if total > BODY_LIMIT:
-                raise TooLarge
-            if chunk:
-                self.board.seen(site, up=len(chunk))
-                yield chunk
-            if not message.get("more_body"):
-                return
 
     # --- our own two questions --------------------------------------------------------------------------------------------
 
     async def _hello(self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send) -> None:
-        known = await self._who(scope, headers, receive, send)
-        if known is None:
+        bucket = self._stranger(scope)
+        if not bucket.take():
+            await _say(send, 429)
+            return
+        body = await _read(receive, HELLO_LIMIT)
+        if body is None:
+            await _say(send, 413)
+            return
+        known = self._check(body, headers.get(SIGNATURE_HEADER, ""))
+        if isinstance(known, int):
+            await _say(send, known)
             return
         hello, entry = known
         now = datetime.now(UTC)
         validity = entry.validity_at(now)
         standing: Standing = "registered" if validity == "valid" else validity
-        if standing == "registered" and not clock_fits(hello.time, now):
-            standing = "clock"
+        progress = Progress()
         if standing == "registered":
-            self.board.greeted(entry.name, hello.incarnation, hello.emr_fl)
-        progress = read_progress(self.folder)
+            bucket.give_back()
+            progress = read_progress(self.folder)
+            if clock_fits(hello.time, now):
+                self.board.greeted(entry.name, hello.incarnation, hello.emr_fl)
+            else:
+                standing = "clock"
         reply = HelloReply(
             federation_id=self.kit.document.federation_id,
             site=entry.name,
@@ -304,37 +300,38 @@ class Gateway:
         await _say(send, 200, reply.model_dump_json().encode())
 
     async def _probe(self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send) -> None:
-        """Swallow what comes and send as much back; for a signed hello in front of it, so that no stranger is served."""
-        body = await _read(receive, HELLO_LIMIT + PROBE_BYTES)
-        head, _, rest = (body or b"").partition(b"\n")
-        known = self._check(scope, head, headers.get(SIGNATURE_HEADER, ""))
-        if not isinstance(known, tuple) or not known[1].valid_at(datetime.now(UTC)):
-            await _say(send, 403)
+        """Swallow what comes and send as much back, for a signed hello in front of it: no stranger is served or stored."""
+        if not self._stranger(scope).take():
+            await _say(send, 429)
             return
-        await _say(send, 200, os.urandom(len(rest)))
-
-    async def _who(
-        self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send
-    ) -> tuple[Hello, SiteEntry] | None:
-        body = await _read(receive, HELLO_LIMIT)
-        if body is None:
-            await _say(send, 413)
-            return None
-        known = self._check(scope, body, headers.get(SIGNATURE_HEADER, ""))
+        lines = _Lines(receive)
+        known: tuple[Hello, SiteEntry] | int = 413
+        head = await lines.first(HELLO_LIMIT)
+        if head is not None:
+            known = self._check(head, headers.get(SIGNATURE_HEADER, ""))
         if isinstance(known, int):
             await _say(send, known)
-            return None
-        return known
+            return
+        hello, entry = known
+        now = datetime.now(UTC)
+        if not entry.valid_at(now) or not clock_fits(hello.time, now):
+            await _say(send, 403)
+            return
+        rest = await lines.rest(PROBE_BYTES)
+        if rest is None:
+            await _say(send, 413)
+            return
+        await _say(send, 200, os.urandom(rest))
 
-    def _check(self, scope: Scope, body: bytes, signature: str) -> tuple[Hello, SiteEntry] | int:
+    def _check(self, body: bytes, signature: str) -> tuple[Hello, SiteEntry] | int:
         """Who signed `body`; a status code if it is nobody we know."""
-        if not self._allowed(scope, None):
-            return 429
         try:
             hello = parse_hello(body)
+            entry = self.registry().site_of(hello.public_key)
         except EmrFlError:
             return 400
-        entry = self._entry(hello.public_key)
+        except RegistryUnreadable:
+            return 503
         if entry is None:
             return 403
         key = load_ssh_public_key(entry.public_key.encode())
@@ -343,77 +340,105 @@ class Gateway:
         return hello, entry
 
 
+def _ours(header: str) -> bool:
+    """Whether a header belongs to Flower or to the body: no other crosses, in either direction."""
+    return header in _BODY_HEADERS or header.startswith("flwr-")
+
+
+class _Body:
+    """A request's body on its way, counted and bounded."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.bytes = 0
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        while True:
+            try:
+                async with asyncio.timeout(STALL_SECONDS):
+                    message = await self._receive()
+            except TimeoutError:
+                raise httpx.ReadError("the site went silent") from None
+            if message["type"] == "http.disconnect":
+                raise httpx.ReadError("the site went away")
+            chunk = message.get("body", b"")
+            self.bytes += len(chunk)
+            if self.bytes > BODY_LIMIT:
+                raise TooLarge
+            if chunk:
+                yield chunk
+            if not message.get("more_body"):
+                return
+
+
+class _Lines:
+    """A probe's body: a first line that is kept, and the rest, which is only counted."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._over = 0
+        self._more = True
+
+    async def first(self, limit: int) -> bytes | None:
+        """The line, or `None` if it is longer than `limit` or does not come."""
+        head = b""
+        try:
+            async with asyncio.timeout(HELLO_SECONDS):
+                while b"\n" not in head and len(head) <= limit and self._more:
+                    head += await self._next()
+        except TimeoutError:
+            return None
+        line, _, over = head.partition(b"\n")
+        self._over = len(over)
+        return line if len(line) <= limit else None
+
+    async def rest(self, limit: int) -> int | None:
+        """How many bytes follow, or `None` if they are more than `limit` or do not come."""
+        total = self._over
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                while self._more and total <= limit:
+                    total += len(await self._next())
+        except TimeoutError:
+            return None
+        return total if total <= limit else None
+
+    async def _next(self) -> bytes:
+        message = await self._receive()
+        self._more = bool(message.get("more_body"))
+        return bytes(message.get("body", b""))
+
+
 async def _read(receive: Receive, limit: int) -> bytes | None:
-    """The whole body, or `None` if it is longer than `limit`."""
+    """The whole body, or `None` if it is longer than `limit` or does not come."""
     parts: list[bytes] = []
     total = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        parts.append(message.get("body", b""))
-        total += len(parts[-1])
-        if total > limit:
-            return None
-        if not message.get("more_body"):
-            return b"".join(parts)
+    try:
+        async with asyncio.timeout(HELLO_SECONDS):
+            while True:
+                message = await receive()
+                parts.append(message.get("body", b""))
+                total += len(parts[-1])
+                if total > limit or message["type"] == "http.disconnect":
+                    return None
+                if not message.get("more_body"):
+                    return b"".join(parts)
+    except TimeoutError:
+        return None
 
 
-async def _say(send: Send, status: int, body: bytes = b"") -> None:
+async def _say(send: Send, status: int, body: bytes = b"", *, keep: bool = False) -> None:
+    """A short answer; after a refusal the connection is closed unless `keep`."""
     headers = [(b"content-length", str(len(body)).encode()), (b"content-type", b"application/json")]
+    if status >= 400 and not keep:
+        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
-def serve(gateway: Gateway, host: str, port: int) -> None:
-    """Run until a signal ends the process. TLS 1.2 or later; a renewed certificate serves the next connection."""
-    config = uvicorn.Config(
-        gateway,
-        host=host,
-        port=port,
-        ssl_certfile=gateway.kit.certificate_path,
-        ssl_keyfile=gateway.kit.key_path,
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=75,
-        limit_concurrency=512,
-        ws="none",
-        lifespan="on",
-    )
-    config.load()
-    assert config.ssl is not None
-    config.ssl.minimum_version = ssl.TLSVersion.TLSv1_2
-    server = uvicorn.Server(config)
-
-    async def main() -> None:
-        watcher = asyncio.create_task(_renew(config.ssl, gateway.kit))
-        await server.serve()
-        watcher.cancel()
-
-    asyncio.run(main())
-
-
-async def _renew(context: ssl.SSLContext | None, kit: ServerKit) -> None:
-    """Load the certificate again when its file changes."""
-    assert context is not None
-    stamp = os.stat(kit.certificate_path).st_mtime_ns
-    while True:
-        await asyncio.sleep(5.0)
-        try:
-            changed = os.stat(kit.certificate_path).st_mtime_ns
-            if changed != stamp:
-                context.load_cert_chain(kit.certificate_path, kit.key_path)
-                stamp = changed
-        except (OSError, ssl.SSLError):
-            continue  # being written: looked at again
-
-
 def main() -> None:
     """Process entry: one JSON argument (kit, folder, upstream, authority, host, port)."""
-    import sys
-
+    from emr_fl_server.superlink.listening import serve
     from emr_fl_shared.kit import read_server_kit
 
     given = json.loads(sys.argv[1])
