@@ -638,14 +638,30 @@ def test_hello_says_the_standing(port: PublicPort, site: str, changes: dict[str,
     assert abs((reply.time - datetime.now(UTC)).total_seconds()) < 5
 
 
-def test_hello_notes_the_incarnation(port: PublicPort) -> None:
+def test_an_incarnation_counts_when_flower_has_taken_the_node_in(
+    port: PublicPort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flower refuses a node for a while whose predecessor was killed: until then the predecessor's messages are the last."""
+
+    def activate(status: int) -> None:
+        monkeypatch.setattr(port.upstream, "answer", lambda _: (status, [], [b"x"]))
+        answer = port.pull("south", "127.0.1.61", "/v1/fleet/activate-node", content=b"x")
+        assert answer.status_code == status
+
+    def known() -> str:
+        return str(port.presence.get("south", {}).get("incarnation", ""))
+
+    before = known()
     port.hello("south", "127.0.1.61", incarnation="0a" * 8)
-    assert port.presence["south"]["incarnation"] == "0a" * 8
+    activate(412)
+    assert known() == before
+    activate(200)
+    assert known() == "0a" * 8
     port.hello("south", "127.0.1.61")
-    assert port.presence["south"]["incarnation"] == "0a" * 8
     port.hello("south", "127.0.1.61", incarnation="0b" * 8, time=datetime.now(UTC) - timedelta(hours=1))
-    assert port.presence["south"]["incarnation"] == "0a" * 8
     port.hello("revoked", "127.0.1.61", incarnation="0c" * 8)
+    activate(200)
+    assert known() == "0a" * 8
     assert "revoked" not in port.presence
 
 
