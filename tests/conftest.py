@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import random
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,12 @@ SYMPTOMS = {
     "消化": ["腹痛", "腹泻", "恶心", "反酸", "腹胀"],
     "神经": ["头痛", "头晕", "失眠", "手抖", "抽搐"],
 }
+
+
+def pytest_configure() -> None:
+    """A shell's background jobs are born deaf to Ctrl-C, and so would be every command that the tests start."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -302,11 +302,14 @@ def test_a_stop_while_the_sample_is_made_says_how_to_go_on(tmp_path: Path, stop:
         stderr=subprocess.PIPE,
         text=True,
     )
-    until = time.monotonic() + 60
-    while not list((tmp_path / "run").glob(".data-*")) and time.monotonic() < until:
-        time.sleep(0.05)
-    process.send_signal(stop)
-    _, errors = process.communicate(timeout=60)
+    try:
+        until = time.monotonic() + 60
+        while not list((tmp_path / "run").glob(".data-*")) and time.monotonic() < until:
+            time.sleep(0.05)
+        process.send_signal(stop)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert "interrupted" in errors
     assert "--resume --out run" in errors
