@@ -36,6 +36,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 from emr_fl_server.superlink.limits import Bucket, Limits
+from emr_fl_server.superlink.listening import HEADER_BYTES
 from emr_fl_server.superlink.presence import PresenceBoard, read_nodes
 from emr_fl_server.superlink.status import Progress, read_progress
 from emr_fl_shared.errors import EmrFlError
@@ -136,6 +137,10 @@ class Gateway:
                 return
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # the parser bounds headers that come in pieces; what came in one piece is bounded here
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADER_BYTES:
+            await _say(send, 431)
+            return
         headers = {
             name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]
         }
