@@ -135,7 +135,9 @@ def ask(
             looked = time.monotonic()
             _look(grid, pending, presence)
             again = {
-                site: wanted for site, wanted in pending.items() if wanted.message is None and _back(wanted)
+                site: wanted
+                for site, wanted in pending.items()
+                if wanted.message is None and wanted.gone_since is None
             }
             if again:
                 _send(grid, asking, again, presence)
@@ -178,10 +180,6 @@ def _look(grid: Grid, pending: Mapping[str, _Pending], presence: Presence) -> No
                 wanted.message = None
         elif wanted.gone_since is None:
             wanted.gone_since = now
-
-
-def _back(wanted: _Pending) -> bool:
-    return wanted.gone_since is None
 
 
 def _given_up(wanted: _Pending) -> bool:

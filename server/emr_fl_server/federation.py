@@ -19,7 +19,7 @@ from emr_fl_server.evaluation.evaluator import Evaluator, RoundScores
 from emr_fl_shared.config import Settings
 from emr_fl_shared.durable import write_durably
 from emr_fl_shared.errors import DataError, FederationError
-from emr_fl_shared.labels import Taxonomy, column_taxonomy, load_taxonomy
+from emr_fl_shared.labels import COLUMN, Taxonomy, column_taxonomy, load_taxonomy
 from emr_fl_shared.messages import tr
 from emr_fl_shared.metrics import Decision
 from emr_fl_shared.model.encoder import label_row_parameters
@@ -28,7 +28,6 @@ from emr_fl_shared.payload import pack_tensors
 from emr_fl_shared.wire import DescribeReply, EvaluateRequest, TrainReply, TrainRequest
 
 Tensors = dict[str, NDArray[np.float32]]
-COLUMN = "column"
 
 
 @dataclass(frozen=True)

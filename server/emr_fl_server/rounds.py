@@ -13,7 +13,7 @@ from typing import Protocol
 
 from flwr.serverapp import Grid
 
-from emr_fl_server.asking import Asking, Presence, ask
+from emr_fl_server.asking import Asking, ask
 from emr_fl_server.federation import Federation, FederationState
 from emr_fl_server.roster import Roster
 from emr_fl_shared.errors import EmrFlError, FederationError, PolicyError, StorageError
@@ -50,8 +50,8 @@ def run_rounds(roster: Roster, federation: Federation, observer: Observer) -> Fe
         try:
             state = run_round(roster, federation, observer, state)
             failures = 0
-        except (TooFewUpdates, PolicyError) as error:
-            if not federation.waits or isinstance(error, PolicyError):
+        except TooFewUpdates as error:
+            if not federation.waits:
                 raise
             failures += 1
             pause = min(300.0, 5.0 * 2.0 ** min(failures - 1, 10))
@@ -150,6 +150,3 @@ def evaluate_at_sites(
         if reply.scores is not None:
             scores[answer.site] = reply.scores
     return scores
-
-
-__all__ = ["Observer", "Presence", "TooFewUpdates", "evaluate_at_sites", "run_round", "run_rounds"]

@@ -45,6 +45,15 @@ class Loopback:
     def secret(self) -> Path:
         return self.folder / "task-secret"
 
+    def flower_options(self, port: int) -> list[str]:
+        """Options of Flower's SuperLink and SuperNode alike: listen here, with these files, and leave the tasks to a worker."""
+        return [
+            *("--host", HOST, "--port", str(port)),
+            *("--ssl-certfile", str(self.certificate), "--ssl-keyfile", str(self.key)),
+            *("--ssl-ca-certfile", str(self.authority)),
+            *("--isolation", "process", "--superexec-auth-secret-file", str(self.secret)),
+        ]
+
 
 def make_loopback(folder: Path) -> Loopback:
     """Write a new set of files into `folder`."""

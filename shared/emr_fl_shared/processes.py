@@ -9,8 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 FLOWER_ENVIRONMENT = {
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -79,6 +81,17 @@ def stop_child(process: subprocess.Popen[bytes] | None, seconds: float = STOP_SE
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+@contextmanager
+def on_stop_signals(handle: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """Call `handle` for SIGINT and SIGTERM inside the block; the handlers before come back after it. Main thread only."""
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def free_port() -> int:

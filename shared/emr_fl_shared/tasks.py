@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ from flwr.proto.runtime_pb2 import (
     AcquireTaskRequest,
     PullAppMessagesRequest,
     PullTaskInputRequest,
+    PullTaskInputResponse,
     SendTaskHeartbeatRequest,
 )
 from flwr.proto.task_pb2 import Task as TaskDescription
@@ -102,16 +104,15 @@ class TaskQueue:
             ],
         )
 
-    def take(self, stop: threading.Event) -> Task | None:
-        """The next task; `None` once `stop` is set. While the API does not answer, goes on asking."""
-        while not stop.is_set():
+    def take(self) -> Task:
+        """The next task, however long it takes. While the API does not answer, goes on asking."""
+        while True:
             if self._held:
                 return self._held.popleft()
             task = self.look()
             if task is not None:
                 return task
-            stop.wait(POLL_SECONDS)
-        return None
+            time.sleep(POLL_SECONDS)
 
     def look(self) -> Task | None:
         """A task if there is one now."""
@@ -127,10 +128,6 @@ class TaskQueue:
     def hold(self, task: Task) -> None:
         """Keep a task that was taken too early: `take` gives it out first."""
         self._held.append(task)
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._client.close()
 
 
 @dataclass
@@ -206,6 +203,14 @@ class Task:
             self.lost.set()
         return True
 
+    def _input(self) -> PullTaskInputResponse:
+        """What the task works on; from here on Flower's messages made in this process are this task's."""
+        answer = self._client.PullTaskInput(PullTaskInputRequest())
+        TaskIdentity.task_id = answer.task_id
+        TaskIdentity.run_id = answer.run.run_id
+        TaskIdentity.node_id = answer.context.node_id
+        return answer
+
     # --- a site's task ------------------------------------------------------------------------------------------------
 
     def receive(self, queue: TaskQueue) -> Received:
@@ -218,10 +223,7 @@ class Task:
         done = threading.Event()
         watcher = threading.Thread(target=self._watch_for_newer, args=(queue, done), daemon=True)
         try:
-            answer = self._client.PullTaskInput(PullTaskInputRequest())
-            TaskIdentity.task_id = answer.task_id
-            TaskIdentity.run_id = answer.run.run_id
-            TaskIdentity.node_id = answer.context.node_id
+            answer = self._input()
             context = context_from_proto(answer.context)
             found = self._client.PullMessages(PullAppMessagesRequest())
             if not found.messages_list:
@@ -281,10 +283,7 @@ class Task:
 
     def grid(self) -> tuple[Grid, Context]:
         """The grid of a server task, connected to its run."""
-        answer = self._client.PullTaskInput(PullTaskInputRequest())
-        TaskIdentity.task_id = answer.task_id
-        TaskIdentity.run_id = answer.run.run_id
-        TaskIdentity.node_id = answer.context.node_id
+        answer = self._input()
         grid = HttpGrid(self.endpoint.address, False, self.endpoint.authority, token=self._token)
         grid.set_run(run_from_proto(answer.run))
         return grid, context_from_proto(answer.context)

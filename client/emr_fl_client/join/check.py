@@ -15,11 +15,11 @@ from typing import Literal
 
 import psutil
 
-from emr_fl_client.join.greeting import Greeter, Line, Unreachable
+from emr_fl_client.join.greeting import Greeter, Unreachable
 from emr_fl_client.join.place import Place, Places
 from emr_fl_shared.errors import EmrFlError, PolicyError, SettingsError
-from emr_fl_shared.hello import HelloReply, minor
-from emr_fl_shared.labels import load_taxonomy, map_labels
+from emr_fl_shared.hello import HelloReply
+from emr_fl_shared.labels import COLUMN, load_taxonomy, map_labels
 from emr_fl_shared.messages import tr
 from emr_fl_shared.records import Record
 
@@ -29,7 +29,7 @@ ROBERTA_MB, TINY_MB = 409.0, 4.3
 """What crosses in one direction for the two encoders that most federations use, fp32."""
 MEMORY_MB = 4096
 DISK_MB = 2048
-BUILT_IN, COLUMN = "outpatient-50", "column"
+BUILT_IN = "outpatient-50"
 SAMPLE_ROWS = 2000
 CLOCK_SECONDS = 2.0
 SLOW_LINE = 2**17
@@ -246,7 +246,7 @@ def _server(place: Place) -> Iterator[Finding]:
             ),
         )
         yield _clock(reply)
-        yield _versions_fit(reply)
+        yield _federation_versions(reply)
         yield _line(greeter)
     except Unreachable as error:
         yield Finding(subject, "warning", error.render().splitlines()[0], error.do)
@@ -267,34 +267,27 @@ def _clock(reply: HelloReply) -> Finding:
     )
 
 
-def _versions_fit(reply: HelloReply) -> Finding:
-    pairs = {"emr-fl": reply.emr_fl, "flwr": reply.flwr}
-    other = [name for name, theirs in pairs.items() if minor(version(name)) != minor(theirs)]
-    seen = ", ".join(f"{name} {theirs}" for name, theirs in pairs.items())
-    if other:
-        return Finding(
-            tr("the federation's versions", "联邦所用版本"),
-            "stop",
-            seen,
-            tr("install these versions", "请安装这些版本"),
-        )
-    return Finding(tr("the federation's versions", "联邦所用版本"), "ok", seen)
+def _federation_versions(reply: HelloReply) -> Finding:
+    """Versions that do not fit end the greeting before this."""
+    return Finding(
+        tr("the federation's versions", "联邦所用版本"), "ok", f"emr-fl {reply.emr_fl}, flwr {reply.flwr}"
+    )
 
 
 def _line(greeter: Greeter) -> Finding:
-    line: Line = greeter.probe()
+    line = greeter.probe()
 
     def minutes(megabytes: float) -> str:
-        seconds = megabytes * 2**20 * (1 / line.up + 1 / line.down)
+        seconds = megabytes * 2**20 * 2 / line.rate
         return f"{seconds / 60:.1f}"
 
     return Finding(
         tr("line", "线路"),
-        "ok" if line.up > SLOW_LINE else "warning",
+        "ok" if line.rate > SLOW_LINE else "warning",
         tr(
-            f"{line.up / 2**17:.1f} Mbit/s, {1000 * line.seconds:.0f} ms; a round's transfers take {minutes(TINY_MB)} min "
+            f"{line.rate / 2**17:.1f} Mbit/s, {1000 * line.seconds:.0f} ms; a round's transfers take {minutes(TINY_MB)} min "
             f"with tiny, {minutes(ROBERTA_MB)} min with a RoBERTa in fp32",
-            f"{line.up / 2**17:.1f} Mbit/s，{1000 * line.seconds:.0f} 毫秒；每轮传输 tiny 约 {minutes(TINY_MB)} 分钟，"
+            f"{line.rate / 2**17:.1f} Mbit/s，{1000 * line.seconds:.0f} 毫秒；每轮传输 tiny 约 {minutes(TINY_MB)} 分钟，"
             f"RoBERTa (fp32) 约 {minutes(ROBERTA_MB)} 分钟",
         ),
         "",

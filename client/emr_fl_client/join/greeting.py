@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import ssl
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Literal
 
 import httpx
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
@@ -29,7 +27,6 @@ from emr_fl_shared.kit import SiteKit
 from emr_fl_shared.messages import tr
 
 CONNECT_SECONDS = 10.0
-Trouble = Literal["unreachable", "refused"]
 
 
 class Unreachable(FederationError):
@@ -38,10 +35,9 @@ class Unreachable(FederationError):
 
 @dataclass(frozen=True)
 class Line:
-    """Measured speed of the line to the server, bytes a second; `seconds` of a round trip."""
+    """The line to the server: bytes a second, up and down alike; seconds of a round trip."""
 
-    up: float
-    down: float
+    rate: float
     seconds: float
 
 
@@ -118,7 +114,7 @@ class Greeter:
                 got=f"HTTP {response.status_code}",
             )
         # one figure for both directions: half of the time each
-        return Line(2 * size / both, 2 * size / both, trip)
+        return Line(2 * size / both, trip)
 
     def _body(self, incarnation: str) -> bytes:
         hello = Hello(
@@ -217,5 +213,4 @@ class Greeter:
 
 def fingerprint_line(kit: SiteKit) -> str:
     """The key as two people compare it."""
-    digest = kit.document.key_fingerprint or hashlib.sha256(kit.public_key.encode()).hexdigest()
-    return f"SHA-256 {digest[:16]}…"
+    return f"SHA-256 {kit.document.key_fingerprint[:16]}…"

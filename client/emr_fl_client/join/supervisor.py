@@ -12,13 +12,11 @@ import json
 import queue
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,9 +25,9 @@ from emr_fl_client.join.place import Place
 from emr_fl_shared.errors import EmrFlError, Interrupted
 from emr_fl_shared.hello import HelloReply
 from emr_fl_shared.locks import only_one
-from emr_fl_shared.loopback import HOST, make_loopback
+from emr_fl_shared.loopback import make_loopback
 from emr_fl_shared.messages import language, tr
-from emr_fl_shared.processes import free_port, start_child, stop_child
+from emr_fl_shared.processes import free_port, on_stop_signals, start_child, stop_child
 from emr_fl_shared.tasks import deactivate_node
 
 FIRST_PAUSE, LONGEST_PAUSE = 2.0, 300.0
@@ -55,7 +53,7 @@ class Join:
 
     def run(self) -> int:
         """Join and stay; returns the exit code. Raises `EmrFlError` with the reason when it can't."""
-        with self._locked(), self._signals():
+        with self._locked(), on_stop_signals(lambda *_: self._stop.set()):
             self._folder = self.place.state / "supernode"
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder.mkdir(mode=0o700, parents=True)
@@ -152,31 +150,13 @@ class Join:
     # --- the two children ---------------------------------------------------------------------------------------------------
 
     def _start_node(self) -> None:
-        files = self._loopback
+        kit = self.place.kit
         self._node = start_child(
             [
-                "-c",
-                NODE_PROGRAM,
-                "--root-certificates",
-                str(self.place.kit.ca_path),
-                "--superlink",
-                self._greeter.address,
-                "--auth-supernode-private-key",
-                str(self.place.kit.node_key_path),
-                "--isolation",
-                "process",
-                "--host",
-                HOST,
-                "--port",
-                str(self._port),
-                "--ssl-certfile",
-                str(files.certificate),
-                "--ssl-keyfile",
-                str(files.key),
-                "--ssl-ca-certfile",
-                str(files.authority),
-                "--superexec-auth-secret-file",
-                str(files.secret),
+                *("-c", NODE_PROGRAM, "--superlink", self._greeter.address),
+                *("--root-certificates", str(kit.ca_path)),
+                *("--auth-supernode-private-key", str(kit.node_key_path)),
+                *self._loopback.flower_options(self._port),
             ],
             log=self.place.state / "supernode.log",
             environment={"FLWR_HOME": str(self._folder / "flwr")},
@@ -274,23 +254,9 @@ class Join:
 
     # --- around it --------------------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self) -> AbstractContextManager[None]:
         message = tr("this site has joined already, in another process", "本机构已在另一进程中加入")
-        with only_one(self.place.state / ".lock", message):
-            yield
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        previous = {
-            number: signal.signal(number, lambda *_: self._stop.set())
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+        return only_one(self.place.state / ".lock", message)
 
 
 class _Told(EmrFlError):

@@ -11,9 +11,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from flwr.clientapp import ClientApp
 
@@ -29,7 +28,7 @@ from emr_fl_shared.messages import set_language
 from emr_fl_shared.tasks import CLIENT_TASK, Endpoint, Task, TaskLost, TaskQueue
 
 
-def run(given: dict[str, Any]) -> int:
+def run(given: dict[str, Any]) -> NoReturn:
     """Work until the process is ended."""
     place = Places(given["site"], Path(given["kit"]), Path(given["config"]), Path(given["state"])).open()
     site = Site(place.name, place.settings, place.state, place.pseudonym_key(), _say)
@@ -37,16 +36,14 @@ def run(given: dict[str, Any]) -> int:
     app = client_app(lambda _: (site, door))
     queue = TaskQueue(Endpoint(int(given["port"]), Loopback(Path(given["folder"]))), CLIENT_TASK)
     _say({"doing": "ready"})
-    stop = threading.Event()
-    while (task := queue.take(stop)) is not None:
+    while True:
         try:
-            with task:
+            with queue.take() as task:
                 answer_task(queue, task, place, door, app)
         except TaskLost:
             _say({"doing": "lost"})
         release_free_memory()
         _say({"doing": "waiting"})
-    return 0
 
 
 def answer_task(queue: TaskQueue, task: Task, place: Place, door: Door, app: ClientApp) -> None:
@@ -74,7 +71,7 @@ def main() -> None:
     given = json.loads(sys.argv[1])
     set_language(given["lang"])
     try:
-        code = run(given)
+        run(given)
     except EmrFlError as error:
         _say({"doing": "failed", "reason": error.render(), "code": error.exit_code})
         code = error.exit_code

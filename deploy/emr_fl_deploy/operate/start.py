@@ -5,14 +5,22 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from emr_fl_deploy.run_folder import (
+    RUNS,
+    SETTINGS,
+    begun,
+    check_empty,
+    check_same,
+    finished,
+    nothing_to_continue,
+)
 from emr_fl_deploy.simulate.preflight import check_sources
 from emr_fl_shared.config import Settings, load_settings, parse_assignments, settings_from, write_settings
-from emr_fl_shared.config.loading import ENVIRONMENT, differences, environment_assignments, merge, read_toml
-from emr_fl_shared.errors import SettingsError, UsageError
+from emr_fl_shared.config.loading import ENVIRONMENT, environment_assignments, merge, read_toml
+from emr_fl_shared.errors import UsageError
 from emr_fl_shared.kit import read_server_kit
 from emr_fl_shared.messages import tr
 
-RESULTS = "results.json"
 DEFAULT_KIT = Path("kits") / "server"
 
 
@@ -45,7 +53,7 @@ def start(
                 where="--continue",
                 do="emr-fl server start --continue --config F --out RUN",
             )
-        if (out / "results.json").is_file():
+        if finished(out):
             print(
                 tr(
                     f"the federation in {out} is finished; nothing to do",
@@ -54,7 +62,7 @@ def start(
                 flush=True,
             )
             return 0
-        resume = (out / "settings.toml").is_file()
+        resume = (out / SETTINGS).is_file()
     server_kit = read_server_kit(kit or DEFAULT_KIT)
     folder = _folder(config, out, resume)
     settings = _settings(config, folder, resume, assignments)
@@ -62,21 +70,16 @@ def start(
     check_sources(settings.model_copy(update={"sites": {}}))
     folder.mkdir(parents=True, exist_ok=True)
     if not resume:
-        write_settings(settings, folder / "settings.toml")
+        write_settings(settings, folder / SETTINGS)
     return Server(server_kit, folder, host, port or server_kit.document.port, health).run()
 
 
 def _folder(config: Path | None, out: Path | None, resume: bool) -> Path:
     if resume:
         folder = out or newest_run(unfinished=True)
-        if not (folder / "settings.toml").is_file():
-            raise UsageError(
-                tr("there is no run to continue", "没有可继续的运行"),
-                where=str(folder),
-                expected="settings.toml",
-                do=tr("give the run folder with --out", "请用 --out 指定运行目录"),
-            )
-        if (folder / "results.json").is_file():
+        if not (folder / SETTINGS).is_file():
+            raise nothing_to_continue(folder)
+        if finished(folder):
             raise UsageError(
                 tr("this run is finished", "该运行已完成"),
                 where=str(folder),
@@ -87,13 +90,8 @@ def _folder(config: Path | None, out: Path | None, resume: bool) -> Path:
         raise UsageError(
             tr("which settings?", "缺少设置文件"), where="--config", do="emr-fl server start --config F"
         )
-    folder = out or Path("runs") / f"{config.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(
-            tr("the run folder is not empty", "运行目录非空"),
-            where=str(folder),
-            do=tr("choose another --out, or continue it with --resume", "请换一个 --out，或用 --resume 继续"),
-        )
+    folder = out or RUNS / f"{config.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    check_empty(folder)
     return folder
 
 
@@ -105,7 +103,7 @@ def _settings(config: Path | None, folder: Path, resume: bool, assignments: tupl
     if not resume:
         assert given is not None
         return given
-    path = folder / "settings.toml"
+    path = folder / SETTINGS
     settings = settings_from(read_toml(path), where=str(path))
     if given is None:
         # what is given beside --resume is laid over the run's own settings: only what differs is refused
@@ -113,23 +111,17 @@ def _settings(config: Path | None, folder: Path, resume: bool, assignments: tupl
         tree = merge(merge(settings.as_toml_dict(), around), overrides)
         given = settings_from(tree, where=str(path), over=[("--set", overrides), (ENVIRONMENT, around)])
         given = given.with_paths_from(folder.resolve()).resolved()
-    if given != settings:
-        raise SettingsError(
-            tr("a run continues with its own settings only", "运行只能按原设置继续"),
-            where=str(path),
-            got=", ".join(differences(settings.as_toml_dict(), given.as_toml_dict())),
-            do=tr("leave the settings out, or start a new run", "请去掉这些设置，或开始新的运行"),
-        )
+    check_same(settings, given, path)
     return settings
 
 
 def newest_run(*, unfinished: bool = False) -> Path:
     """The run folder under `runs/` that was written to last; with `unfinished`, of those that have no results yet."""
-    begun = sorted(Path("runs").glob("*/settings.toml"), key=lambda path: path.stat().st_mtime)
-    found = [path.parent for path in begun if not (unfinished and (path.parent / RESULTS).is_file())]
+    runs = begun(SETTINGS)
+    found = [folder for folder in runs if not (unfinished and finished(folder))]
     if not found:
         raise UsageError(
-            tr("all runs are finished", "所有运行均已完成") if begun else tr("there is no run", "没有运行"),
+            tr("all runs are finished", "所有运行均已完成") if runs else tr("there is no run", "没有运行"),
             where="runs/",
             do=tr("give the run folder with --out", "请用 --out 指定运行目录"),
         )

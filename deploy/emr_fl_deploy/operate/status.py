@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from emr_fl_server.superlink.status import SERVER_FILE, STOP_FILE, read_progress, read_seen, site_states
+from emr_fl_deploy.run_folder import finished
+from emr_fl_server.superlink.presence import read_presence
+from emr_fl_server.superlink.status import FOLDER, SERVER_FILE, STOP_FILE, read_progress, site_states
 from emr_fl_shared.errors import EmrFlError, UsageError
 from emr_fl_shared.kit import read_server_kit
 from emr_fl_shared.messages import tr
-
-FOLDER = "superlink"
 
 
 def gather(run: Path) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def gather(run: Path) -> dict[str, Any]:
         else None,
         "checkpoints": sorted(path.name for path in (run / "checkpoints").glob("round-*.safetensors")),
         "disk_free_mb": round(shutil.disk_usage(run).free / 2**20),
-        "finished": (run / "results.json").is_file(),
+        "finished": finished(run),
         "sites": [],
         "warnings": [],
     }
@@ -55,7 +55,7 @@ def gather(run: Path) -> dict[str, Any]:
                 entry = registry.entry_of(name)
                 assert entry is not None
                 standings[name] = (entry.validity_at(now), (entry.not_after - now).days)
-            data["sites"] = [asdict(row) for row in site_states(progress, read_seen(folder), standings)]
+            data["sites"] = [asdict(row) for row in site_states(progress, read_presence(folder), standings)]
             data["certificate_days"] = kit.days_left(now)
             if warning := kit.warning(now):
                 data["warnings"].append(warning)

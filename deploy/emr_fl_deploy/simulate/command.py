@@ -12,6 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emr_fl_deploy.run_folder import (
+    RESULTS,
+    RUNS,
+    SETTINGS,
+    begun,
+    check_empty,
+    check_same,
+    finished,
+    nothing_to_continue,
+    other_settings,
+)
 from emr_fl_deploy.simulate.preflight import check_count, check_gpus, check_sources, read_all
 from emr_fl_deploy.simulate.sample import SAMPLE_MARK, SAMPLE_RECORDS, SAMPLE_SITES, Sample, read_sample
 from emr_fl_shared.config import Settings, parse_assignments, settings_from, write_settings
@@ -23,8 +34,8 @@ from emr_fl_shared.locks import RUN_LOCK, only_one
 from emr_fl_shared.messages import tr
 
 ENGINES = ("local", "ray")
-SETTINGS = "settings.toml"
-RESULTS = "results.json"
+LEFT_OVER = (RUN_LOCK,)
+"""What a run that came no further may leave."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +138,8 @@ def _prepare_folder(request: Request, held: ExitStack | None = None) -> tuple[Pa
 def _made(request: Request, held: ExitStack) -> tuple[Path, Settings, list[str]]:
     asked = _settings_tree(request)
     settings = settings_from(asked.tree, where=asked.where, over=asked.over)
-    folder = request.out or Path("runs") / f"{settings.federation.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    _check_empty(folder)
+    folder = request.out or RUNS / f"{settings.federation.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    check_empty(folder, besides=LEFT_OVER)
     if asked.base is None:
         sample = Sample(
             request.sites if request.sites is not None else SAMPLE_SITES,
@@ -171,25 +182,20 @@ def _resumed(request: Request, held: ExitStack) -> tuple[Path, Settings, list[st
     path = folder / SETTINGS
     sample = read_sample(folder)
     if not path.is_file() and sample is None:
-        raise UsageError(
-            tr("there is no run to continue", "没有可继续的运行"),
-            where=str(folder),
-            expected=SETTINGS,
-            do=tr("give the run folder with --out", "请用 --out 指定运行目录"),
-        )
+        raise nothing_to_continue(folder)
     _lock(folder, held)
     for option, wanted, made in (
         ("--sites", request.sites, sample and sample.sites),
         ("--records", request.records, sample and sample.records),
     ):
         if wanted is not None and wanted != made:
-            raise _other_settings(folder, option)
+            raise other_settings(folder, option)
     if not path.is_file():
         assert sample is not None
         asked = _settings_tree(request)
         layers = [tree for _, tree in asked.over] if asked.base is None else [asked.tree]
         if any(merge(sample.settings, tree) != sample.settings for tree in layers):
-            raise _other_settings(folder, *differences(sample.settings, asked.tree))
+            raise other_settings(folder, *differences(sample.settings, asked.tree))
         return _with_sample(folder, sample)
     settings = settings_from(read_toml(path), where=str(path))
     asked = _settings_tree(request)
@@ -205,18 +211,8 @@ def _resumed(request: Request, held: ExitStack) -> tuple[Path, Settings, list[st
             tree = merge(tree, layer)
     given = settings_from(tree, where=asked.where, over=asked.over)
     given = given.with_paths_from(base.resolve()).resolved()
-    if given != settings:
-        raise _other_settings(folder, *differences(settings.as_toml_dict(), given.as_toml_dict()))
+    check_same(settings, given, folder)
     return folder, settings, _checked(settings)
-
-
-def _other_settings(folder: Path, *places: str) -> SettingsError:
-    return SettingsError(
-        tr("a run continues with its own settings only", "运行只能按原设置继续"),
-        where=str(folder),
-        got=", ".join(places),
-        do=tr("leave the settings out, or start a new run", "请去掉这些设置，或开始新的运行"),
-    )
 
 
 @dataclass(frozen=True)
@@ -272,29 +268,18 @@ def _section(tree: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _newest() -> Path:
     """The run under `runs/` that was begun last and is not finished: it has no results yet."""
-    marks = [*Path("runs").glob(f"*/{SETTINGS}"), *Path("runs").glob(f"*/{SAMPLE_MARK}")]
-    begun = sorted(marks, key=lambda path: path.stat().st_mtime)
-    unfinished = [path.parent for path in begun if not (path.parent / RESULTS).is_file()]
+    runs = begun(SETTINGS, SAMPLE_MARK)
+    unfinished = [folder for folder in runs if not finished(folder)]
     if unfinished:
         return unfinished[-1]
     raise UsageError(
         tr("all runs are finished", "所有运行均已完成")
-        if begun
+        if runs
         else tr("there is no run to continue", "没有可继续的运行"),
         where="runs/",
-        expected=tr(f"a run without {RESULTS}", f"没有 {RESULTS} 的运行") if begun else "",
+        expected=tr(f"a run without {RESULTS}", f"没有 {RESULTS} 的运行") if runs else "",
         do=tr("give the run folder with --out", "请用 --out 指定运行目录"),
     )
-
-
-def _check_empty(folder: Path) -> None:
-    # a lock may be left of a run that came no further
-    if folder.exists() and (not folder.is_dir() or any(path.name != RUN_LOCK for path in folder.iterdir())):
-        raise UsageError(
-            tr("the run folder is not empty", "运行目录非空"),
-            where=str(folder),
-            do=tr("choose another --out, or continue it with --resume", "请换一个 --out，或用 --resume 继续"),
-        )
 
 
 def _make(folder: Path, held: ExitStack) -> None:
@@ -307,7 +292,7 @@ def _make(folder: Path, held: ExitStack) -> None:
             got=error.strerror or "",
         ) from None
     _lock(folder, held)
-    _check_empty(folder)  # another run may have begun and ended here meanwhile
+    check_empty(folder, besides=LEFT_OVER)  # another run may have begun and ended here meanwhile
 
 
 def _lock(folder: Path, held: ExitStack) -> None:

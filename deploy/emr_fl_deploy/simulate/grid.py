@@ -34,14 +34,13 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
+from emr_fl_server.asking import NODE_UNAVAILABLE
 from emr_fl_shared.errors import EmrFlError
 from emr_fl_shared.memory import release_free_memory
 
 RUN_ID = 1
 SERVER_NODE_ID = 1
 FIRST_SITE_NODE_ID = 2
-NODE_UNAVAILABLE = 5
-"""Flower's error code for a node that is gone."""
 
 PRELOAD = ["emr_fl_deploy.simulate.preload"]
 _REPLY, _PROGRESS = b"R", b"P"

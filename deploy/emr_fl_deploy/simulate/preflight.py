@@ -12,13 +12,12 @@ from pathlib import Path
 
 from emr_fl_shared.config import Settings
 from emr_fl_shared.errors import DataError, SettingsError, UsageError
-from emr_fl_shared.labels import Taxonomy, column_taxonomy, load_taxonomy, map_labels
+from emr_fl_shared.labels import COLUMN, Taxonomy, column_taxonomy, load_taxonomy, map_labels
 from emr_fl_shared.messages import tr
 from emr_fl_shared.preparation import count_labels
 from emr_fl_shared.records import Record, note_text
 from emr_fl_shared.sources import describe_reason, read_records
 
-COLUMN = "column"
 SMALL_SITE = 32
 """Fewer records than one batch of the default size."""
 _SHOWN = 8

@@ -50,7 +50,6 @@ class SuperLink:
     loopback: Loopback
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
-    starts: int = 0
 
     @property
     def endpoint(self) -> Endpoint:
@@ -62,30 +61,11 @@ class SuperLink:
 
     def start(self) -> None:
         """Start it and wait until it answers. Raises `FederationError` when it does not."""
-        files = self.loopback
-        self.starts += 1
         self.process = start_child(
             [
-                "-c",
-                _PROGRAM,
-                "--ssl-certfile",
-                str(files.certificate),
-                "--ssl-keyfile",
-                str(files.key),
-                "--ssl-ca-certfile",
-                str(files.authority),
-                "--isolation",
-                "process",
-                "--database",
-                str(self.folder / "state.db"),
-                "--enable-supernode-auth",
-                "--disable-runtime-dependency-installation",
-                "--superexec-auth-secret-file",
-                str(files.secret),
-                "--host",
-                HOST,
-                "--port",
-                str(self.port),
+                *("-c", _PROGRAM, "--database", str(self.folder / "state.db")),
+                *("--enable-supernode-auth", "--disable-runtime-dependency-installation"),
+                *self.loopback.flower_options(self.port),
             ],
             log=self.folder / "superlink.log",
             environment={"FLWR_HOME": str(self.folder / "flwr")},

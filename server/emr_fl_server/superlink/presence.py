@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 PRESENCE_FILE = "presence.json"
 NODES_FILE = "nodes.json"
@@ -34,7 +35,7 @@ class PresenceBoard:
         self._written = 0.0
         self._coming: dict[str, str] = {}
         # a gateway that was started again goes on with what its predecessor knew
-        self.sites: dict[str, Seen] = dict(read_presence(folder))
+        self.sites = read_presence(folder)
 
     def seen(self, site: str, *, up: int = 0, down: int = 0) -> None:
         """Note a sign of life and the bytes that came with it."""
@@ -63,16 +64,20 @@ class PresenceBoard:
     def write(self) -> None:
         """Replace the file."""
         self._written = time.monotonic()
-        part = self._path.with_suffix(".part")
-        data = json.dumps({name: asdict(seen) for name, seen in sorted(self.sites.items())})
-        with contextlib.suppress(OSError):  # a full disk is the federation's to report, not the gateway's
-            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(data)
-            os.replace(part, self._path)
+        replace_json(self._path, {name: asdict(seen) for name, seen in sorted(self.sites.items())})
 
 
-def read_presence(folder: Path) -> Mapping[str, Seen]:
+def replace_json(path: Path, value: Any) -> None:
+    """Replace a small file of news, readable by the owner only; a full disk loses the news, not the federation."""
+    part = path.with_suffix(".part")
+    with contextlib.suppress(OSError):
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(value, file, ensure_ascii=False)
+        os.replace(part, path)
+
+
+def read_presence(folder: Path) -> dict[str, Seen]:
     """The board as last written; empty while there is none."""
     try:
         data = json.loads((folder / PRESENCE_FILE).read_text())

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from emr_fl_server.superlink.presence import Seen, read_presence
+from emr_fl_server.superlink.presence import Seen, replace_json
 from emr_fl_shared.hello import Phase
 from emr_fl_shared.wire import TrainReply
 
+FOLDER = "superlink"
+"""In the run folder: what a start of the server needs beside the results, made anew each time."""
 PROGRESS_FILE = "progress.json"
 SERVER_FILE = "server.json"
 STOP_FILE = "stop"
@@ -123,16 +123,6 @@ class ProgressWriter:
         self._beside.round_ended(entry)
 
 
-def replace_json(path: Path, value: Any) -> None:
-    """Replace a small file of news; a full disk loses the news, not the federation."""
-    part = path.with_suffix(".part")
-    with contextlib.suppress(OSError):
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(value, file, ensure_ascii=False)
-        os.replace(part, path)
-
-
 @dataclass(frozen=True)
 class SiteStatus:
     """A site as the coordinator sees it: `state` is never seen | away | here | training | done | late | refused | revoked | expired."""
@@ -181,8 +171,3 @@ def site_states(
             )
         )
     return rows
-
-
-def read_seen(folder: Path) -> dict[str, Seen]:
-    """The gateway's board as a plain dictionary."""
-    return dict(read_presence(folder))

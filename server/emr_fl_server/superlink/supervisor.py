@@ -15,20 +15,18 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
 from emr_fl_server.superlink.link import SuperLink
-from emr_fl_server.superlink.presence import NODES_FILE
-from emr_fl_server.superlink.status import SERVER_FILE, STOP_FILE, read_progress, replace_json
+from emr_fl_server.superlink.presence import NODES_FILE, replace_json
+from emr_fl_server.superlink.status import FOLDER, SERVER_FILE, STOP_FILE, read_progress
 from emr_fl_server.superlink.worker import TOLD
 from emr_fl_shared.errors import (
     EmrFlError,
@@ -41,7 +39,7 @@ from emr_fl_shared.kit import BUNDLE_FILE, Registry, ServerKit, check_bundle
 from emr_fl_shared.locks import RUN_LOCK, only_one
 from emr_fl_shared.loopback import make_loopback
 from emr_fl_shared.messages import language, tr
-from emr_fl_shared.processes import start_child, stop_child
+from emr_fl_shared.processes import on_stop_signals, start_child, stop_child
 
 WATCH_SECONDS = 0.5
 REGISTRY_SECONDS = 2.0
@@ -50,7 +48,6 @@ FAREWELL_SECONDS = 20.0
 MOST_CRASHES = 5
 """So many crashes of the worker without a round between them end the federation: a bug or a full memory, not bad luck."""
 CRASH_PAUSE = 2.0
-FOLDER = "superlink"
 _FAREWELLS = {code: exit_code for exit_code, code in TOLD.items()}
 
 
@@ -68,7 +65,8 @@ class Server:
     _worker: subprocess.Popen[bytes] | None = None
     _run: int | None = None
     _registry: Registry | None = None
-    _nodes: dict[str, int] = field(default_factory=dict)
+    _nodes: dict[tuple[str, str], int] = field(default_factory=dict)
+    """(site, fingerprint of its key) → id at Flower."""
     _stopping: int = 0
     _looked: float = 0.0
 
@@ -84,43 +82,40 @@ class Server:
             self._registry = self.kit.registry()
             self.bundle = self._read_bundle()
             self.link = SuperLink(self.folder, make_loopback(self.folder))
-            previous = {
-                number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)
-            }
             self._health = None
-            try:
-                if self.health:
-                    # children are started while it runs; they replace themselves at once, gRPC need not follow them
-                    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-                    from emr_fl_server.superlink.health import HealthServer
+            with on_stop_signals(self._on_signal):
+                try:
+                    if self.health:
+                        # children are started while it runs; they replace themselves at once, gRPC need not follow them
+                        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+                        from emr_fl_server.superlink.health import HealthServer
 
-                    self._health = HealthServer(self.health)
-                self._say_start()
-                self.link.start()
-                self._register()
-                self._start_gateway()
-                return self._supervise()
-            finally:
-                if self._health is not None:
-                    self._health.stop()
-                for child in (self._worker, self._gateway):
-                    stop_child(child)
-                self.link.stop()
-                for number, handler in previous.items():
-                    signal.signal(number, handler)
-                with contextlib.suppress(OSError):
-                    (self.folder / SERVER_FILE).unlink()
-                    for name in ("state.db", "state.db-wal", "state.db-shm"):
-                        (self.folder / name).unlink(missing_ok=True)
+                        self._health = HealthServer(self.health)
+                    self._say_start()
+                    self.link.start()
+                    self._register()
+                    self._start_gateway()
+                    return self._supervise()
+                finally:
+                    self._end_all()
+
+    def _end_all(self) -> None:
+        if self._health is not None:
+            self._health.stop()
+        for child in (self._worker, self._gateway):
+            stop_child(child)
+        self.link.stop()
+        with contextlib.suppress(OSError):
+            (self.folder / SERVER_FILE).unlink()
+            for name in ("state.db", "state.db-wal", "state.db-shm"):
+                (self.folder / name).unlink(missing_ok=True)
 
     # --- start ---------------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self) -> AbstractContextManager[None]:
         self.out.mkdir(parents=True, exist_ok=True)
         message = tr("a run is at work in this folder already", "该运行目录正被另一个运行使用")
-        with only_one(self.out / RUN_LOCK, message, do="emr-fl server status"):
-            yield
+        return only_one(self.out / RUN_LOCK, message, do="emr-fl server status")
 
     def _fresh_folder(self) -> None:
         try:
@@ -168,17 +163,17 @@ class Server:
     def _register(self) -> None:
         """Bring the SuperLink's nodes to what the registry says."""
         assert self._registry is not None
-        current = {entry.name: entry for entry in self._registry.entries if not entry.revoked}
-        for key in sorted(set(self._nodes) - {f"{e.name} {e.fingerprint}" for e in current.values()}):
+        current = {
+            (entry.name, entry.fingerprint): entry for entry in self._registry.entries if not entry.revoked
+        }
+        for key in sorted(set(self._nodes) - set(current)):
             self.link.unregister(self._nodes.pop(key))
-            self._say(tr(f"{key.split()[0]}: no longer registered", f"{key.split()[0]}：已取消登记"))
-        for name, entry in sorted(current.items()):
-            key = f"{name} {entry.fingerprint}"
+            self._say(tr(f"{key[0]}: no longer registered", f"{key[0]}：已取消登记"))
+        for key, entry in sorted(current.items(), key=lambda item: item[0]):
             if key not in self._nodes:
-                self._nodes[key] = self.link.register(name, entry.public_key)
-        replace_json(
-            self.folder / NODES_FILE, {key.split()[1]: str(node) for key, node in self._nodes.items()}
-        )
+                self._nodes[key] = self.link.register(entry.name, entry.public_key)
+        by_fingerprint = {fingerprint: str(node) for (_, fingerprint), node in self._nodes.items()}
+        replace_json(self.folder / NODES_FILE, by_fingerprint)
 
     def _start_gateway(self) -> None:
         given = {

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,6 @@ def run(given: dict[str, Any]) -> int:
     began = time.monotonic()
     settings = settings_from(read_toml(out / "settings.toml"), where=str(out / "settings.toml"))
     held_out = HeldOutSets(settings)
-    stop = threading.Event()
     endpoint = Endpoint(int(given["port"]), Loopback(folder))
     federation = make_federation(settings, out, held_out)
     federation.site_names = tuple(given["sites"])
@@ -50,10 +48,7 @@ def run(given: dict[str, Any]) -> int:
     with RunConsole() as console:
         observer = ProgressWriter(folder, console.observer(settings.federation.name))
         observer.set(phase="starting", rounds=federation.rounds)
-        queue = TaskQueue(endpoint, SERVER_TASK)
-        task = queue.take(stop)
-        assert task is not None
-        with task:
+        with TaskQueue(endpoint, SERVER_TASK).take() as task:
             grid, context = task.grid()
             try:
                 outcome = run_federation(grid, federation, observer)

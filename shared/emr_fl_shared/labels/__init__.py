@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from emr_fl_shared.labels.icd10 import ParsedCode, parse_code, parse_range
 from emr_fl_shared.labels.mapping import map_labels
-from emr_fl_shared.labels.taxonomy import CodeResult, Label, Taxonomy, column_taxonomy, load_taxonomy
+from emr_fl_shared.labels.taxonomy import COLUMN, CodeResult, Label, Taxonomy, column_taxonomy, load_taxonomy
 
 __all__ = [
+    "COLUMN",
     "CodeResult",
     "Label",
     "ParsedCode",
