@@ -347,6 +347,16 @@ MALFORMED = [
 ]
 
 
+@pytest.mark.parametrize("size", [pytest.param(n, id=f"{n} bytes") for n in (40_000, 100_000, 200_000)])
+def test_headers_over_the_limit(port: PublicPort, nothing_passed: None, size: int) -> None:
+    """Also those that arrive in one piece: h11 itself bounds only what has not ended yet."""
+    head = HEAD.replace("KEY", key_header(port.kits, "north")["flwr-public-key"])
+    one = f"{head}flwr-x: {'a' * size}\r\ncontent-length: 0\r\n\r\n".encode()
+    assert {port.raw(one, HOST) for _ in range(5)} <= {0, 400, 431}
+    many = head + "".join(f"x-{number}: {'b' * 90}\r\n" for number in range(size // 90))
+    assert port.raw(f"{many}content-length: 0\r\n\r\n".encode(), HOST) in (0, 400, 431)
+
+
 @pytest.mark.parametrize("request_text", MALFORMED)
 def test_requests_that_two_servers_might_read_differently(port: PublicPort, request_text: str) -> None:
     before = len(port.upstream.received)
