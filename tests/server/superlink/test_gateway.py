@@ -502,7 +502,7 @@ def test_a_request_that_takes_its_time_is_served(
     def slow(_: Received) -> Any:
         def chunks() -> Iterator[bytes]:
             yield b"a"
-            time.sleep(1.5)
+            time.sleep(1.2)
             yield b"b"
 
         return 200, [], chunks()
@@ -615,7 +615,7 @@ def renewed(own: PublicPort) -> None:
     wait_until(lambda: serial() == on_disk, 5.0)
     # a pair that does not fit is not served, and does not break what is
     (own.kits / "server/server.key.pem").write_bytes((own.kits / "authority/signing.key.pem").read_bytes())
-    time.sleep(1.0)
+    time.sleep(0.7)
     assert serial() == on_disk
     assert own.pull("north", HOST).status_code == 200
 

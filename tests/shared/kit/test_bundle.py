@@ -6,6 +6,7 @@ After python-tuf's table of attacks. Each refusal is a `PolicyError`: any other 
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import os
 import re
@@ -194,6 +195,12 @@ def refused(bundle: bytes) -> PolicyError:
 def test_the_federations_own_is_accepted() -> None:
     assert check_bundle(GOOD, KEY.public_key(), federation_id=FEDERATION) == "1.2.3"
     assert build_bundle(KEY, federation_id=FEDERATION, version="1.2.3") == GOOD
+
+
+def test_the_bytes_are_the_same_at_any_time_on_any_machine() -> None:
+    """A site makes the zip again and compares: with other bytes, all kits that were handed over would be refused."""
+    digest = "7076d099a40292c9d4d1f79031a00801212d84368cbc40c7a0be31c7a09f8bf4"
+    assert hashlib.sha256(GOOD).hexdigest() == digest
 
 
 @pytest.mark.parametrize(("bundle", "words"), ATTACKS)
