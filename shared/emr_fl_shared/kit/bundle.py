@@ -74,6 +74,9 @@ def check_bundle(bundle: bytes, key: Ed25519PublicKey, *, federation_id: str) ->
             # a zip may unpack to far more than its own size
             if any(entry.file_size > BUNDLE_LIMIT for entry in archive.infolist()):
                 raise _refused(tr("too large", "过大"), "", f"<= {BUNDLE_LIMIT}")
+            # and to more than it declares: zipfile unpacks first and cuts afterwards. Ours is stored.
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise _refused(tr("is not what was signed", "与签名内容不符"), "", "")
             project = archive.read("pyproject.toml").decode("utf-8")
     except PolicyError:
         raise
