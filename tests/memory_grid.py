@@ -56,6 +56,14 @@ class Fail:
     after: float = 0.0
 
 
+@dataclass(frozen=True)
+class Make:
+    """What Flower makes of a reply when it is pulled: records, or what is not even a message, or an exception."""
+
+    make: Callable[[], object]
+    after: float = 0.0
+
+
 LOST = None
 """The question reaches nobody, or nobody answers."""
 
@@ -65,7 +73,7 @@ class Node:
     """`replies`: to the first question, to the second …; the last one goes on for ever."""
 
     name: str
-    replies: list[Say | Fail | None]
+    replies: list[Say | Fail | Make | None]
     status: str = "online"
     received: list[tuple[str, bytes | None]] = field(default_factory=list)
 
@@ -78,7 +86,7 @@ class MemoryGrid(Grid):
         self.clock = clock
         self.nodes = nodes
         self.pushes: list[tuple[float, str]] = []
-        self._replies: dict[str, tuple[float, Message]] = {}
+        self._replies: dict[str, tuple[float, Callable[[], Message]]] = {}
 
     def set_run(self, run: Run) -> None:
         raise NotImplementedError
@@ -118,15 +126,19 @@ class MemoryGrid(Grid):
         reply = node.replies[min(len(node.received), len(node.replies)) - 1]
         if isinstance(reply, Say):
             content = to_records(reply.body, reply.payload)
-            self._replies[identifier] = (self.clock.now + reply.after, Message(content, reply_to=message))
+            answer = Message(content, reply_to=message)
+            self._replies[identifier] = (self.clock.now + reply.after, lambda: answer)
         elif isinstance(reply, Fail):
             error = Error(reply.code, "a traceback of the other side")
-            self._replies[identifier] = (self.clock.now + reply.after, Message(error, reply_to=message))
+            failure = Message(error, reply_to=message)
+            self._replies[identifier] = (self.clock.now + reply.after, lambda: failure)
+        elif isinstance(reply, Make):
+            self._replies[identifier] = (self.clock.now + reply.after, lambda: _made(reply.make(), message))
         return identifier
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         return [
-            self._replies.pop(identifier)[1]
+            self._replies.pop(identifier)[1]()
             for identifier in message_ids
             if identifier in self._replies and self._replies[identifier][0] <= self.clock.now
         ]
@@ -135,3 +147,8 @@ class MemoryGrid(Grid):
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterable[Message]:
         raise NotImplementedError
+
+
+def _made(found: object, question: Message) -> Message:
+    # Flower hands on whatever it put together as if it were a message
+    return Message(found, reply_to=question) if isinstance(found, RecordDict) else found  # type: ignore[return-value]

@@ -5,6 +5,7 @@ One deadline for the question, and patience by signs of life instead of more tim
 * A site whose node started anew since it was asked has lost the question (Flower keeps it in the node's memory): it is
   asked again. A site keeps its finished update on disk, so that asking again repeats the transfer, not the training.
 * A site that Flower reports as gone is asked again when it is back.
+* A site whose reply can't even be read has answered, badly: nothing that a site sends ends the question for the others.
 * Once what is there is enough, sites that are gone are waited for `ABSENCE_SECONDS` more; sites that show signs of
   life, until the deadline.
 """
@@ -18,6 +19,7 @@ from typing import Protocol
 
 from flwr.app import Message
 from flwr.serverapp import Grid
+from google.protobuf.message import DecodeError
 
 from emr_fl_shared.app import from_records, to_records
 from emr_fl_shared.errors import FederationError, PolicyError
@@ -34,6 +36,21 @@ NODE_UNAVAILABLE = 5
 """Flower's error code for a node that is gone."""
 MOST_ERRORS = 5
 """A site that dies over the question every time is not asked for ever."""
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    RecursionError,
+    DecodeError,
+)
+"""What Flower raises when it puts together a reply that a site made with ill will."""
+
+
+def _never() -> bool:
+    return False
 
 
 class Presence(Protocol):
@@ -53,12 +70,16 @@ class AlwaysThere:
 
 @dataclass(frozen=True)
 class Asking:
-    """A question: `payload` is made when it is needed, as keeping it would cost the server a model's memory."""
+    """A question: `payload` is made when it is needed, as keeping it would cost the server a model's memory.
+
+    `stopped` ends the waiting before the deadline.
+    """
 
     message_type: str
     request: Body
     payload: Callable[[], bytes] | None
     deadline: float
+    stopped: Callable[[], bool] = _never
 
 
 @dataclass(frozen=True)
@@ -112,24 +133,24 @@ def ask(
     wait: Callable[[float], None] | None = getattr(grid, "wait", None)
     answered = 0
     looked = time.monotonic()
-    while pending and time.monotonic() < until:
+    while pending and time.monotonic() < until and not asking.stopped():
         arrived = False
         for site in sorted(pending):
             wanted = pending[site]
             if wanted.message is None:
                 continue
-            for message in grid.pull_messages([wanted.message]):
+            for lost, answer in _pull(grid, wanted.message, site):
                 arrived = True
-                answer = _answer(message, site)
-                if message.has_error() and resends and wanted.errors < MOST_ERRORS:
+                if lost and resends and wanted.errors < MOST_ERRORS:
                     wanted.errors += 1
                     wanted.message, wanted.failure = None, answer.failure
                     wanted.gone_since = wanted.gone_since or time.monotonic()
-                    continue
+                    break
                 del pending[site]
-                answered += not message.has_error()
+                answered += not answer.failure
                 yield answer
                 del answer
+                break
             del wanted
         if resends and pending and time.monotonic() - looked > LOOK_SECONDS:
             looked = time.monotonic()
@@ -152,6 +173,14 @@ def ask(
     for site in sorted(pending):
         if pending[site].failure:
             yield Answer(site, failure=pending[site].failure)
+
+
+def _pull(grid: Grid, message: str, site: str) -> list[tuple[bool, Answer]]:
+    """The reply if it is there: whether Flower lost the message or the site, and the answer."""
+    try:
+        return [(reply.has_error(), _answer(reply, site)) for reply in grid.pull_messages([message])]
+    except _UNREADABLE:
+        return [(False, Answer(site, failure=tr("a reply that can't be read", "应答无法读取")))]
 
 
 def _send(grid: Grid, asking: Asking, pending: Mapping[str, _Pending], presence: Presence) -> None:

@@ -108,7 +108,8 @@ class Roster:
             return {}
         federation = self._federation
         request = DescribeRequest(run=federation.run, label_names=federation.labels_from_data)
-        asking = Asking(DESCRIBE, request, None, min(federation.deadline, seconds))
+        deadline = min(federation.deadline, seconds)
+        asking = Asking(DESCRIBE, request, None, deadline, federation.stop_requested)
         by_name = {name: node for node, name in nodes.items()}
         found: dict[str, DescribeReply] = {}
         silent = set(nodes)
@@ -116,12 +117,14 @@ class Roster:
             node = by_name[answer.site]
             silent.discard(node)
             try:
-                found[answer.site] = self._checked(answer)
+                found[answer.site] = reply = self._checked(answer)
             except EmrFlError as error:
                 self._failed[node] = time.monotonic() + ASK_AGAIN_SECONDS
                 self._observer.refused(answer.site, error.render())
             else:
-                self._names[node] = found[answer.site].site
+                # a node that is gone for good (its key was replaced) leaves its name to the new one
+                self._names = {other: name for other, name in self._names.items() if name != reply.site}
+                self._names[node] = reply.site
         # one that is offline by now is asked as soon as it is back
         for node in silent & set(by_name.values()) & set(self._online()):
             self._failed[node] = time.monotonic() + SILENT_SECONDS
@@ -134,7 +137,7 @@ class Roster:
             raise FederationError(
                 tr("a node answers in another's name", "节点冒用其他机构名"), got=reply.site
             )
-        if reply.site in self._names.values():
+        if reply.site in {name for node, name in self._names.items() if node in self._online()}:
             raise FederationError(
                 tr("two nodes use one site's name", "两个节点使用同一机构名"), got=reply.site
             )

@@ -140,7 +140,13 @@ def evaluate_at_sites(
 ) -> dict[str, SiteScores]:
     """The final model scored by each site on its own validation records, where the site's policy lets that out."""
     request = federation.evaluate_request(state)
-    asking = Asking(EVALUATE, request, lambda: federation.model_payload(state), federation.deadline)
+    asking = Asking(
+        EVALUATE,
+        request,
+        lambda: federation.model_payload(state),
+        federation.deadline,
+        federation.stop_requested,
+    )
     scores: dict[str, SiteScores] = {}
     for answer in ask(grid, nodes, asking, federation.presence, lambda _: True):
         try:

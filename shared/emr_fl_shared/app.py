@@ -45,8 +45,11 @@ def from_records(records: RecordDict) -> tuple[str, bytes | None]:
             where="payload",
             expected=tr("one array of bytes", "一个字节数组"),
         )
-    array = arrays["bytes"].numpy()
-    if array.dtype != np.uint8 or array.ndim != 1:
+    try:
+        array = arrays["bytes"].numpy()
+    except Exception:  # whatever bytes the other side put in place of an array
+        array = None
+    if not isinstance(array, np.ndarray) or array.dtype != np.uint8 or array.ndim != 1:
         raise FederationError(
             tr("malformed message", "消息格式不正确"),
             where="payload",

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Callable
 
+import numpy as np
 import pytest
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
+from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 
 from emr_fl_server import asking
 from emr_fl_server.asking import ABSENCE_SECONDS, LOOK_SECONDS, MOST_ERRORS, AlwaysThere, Answer, Asking, ask
 from emr_fl_shared.errors import FederationError, PolicyError
 from emr_fl_shared.wire import DESCRIBE, DescribeReply, DescribeRequest, Failure, pack
-from memory_grid import LOST, Clock, Fail, MemoryGrid, Node, Say
+from memory_grid import LOST, Clock, Fail, Make, MemoryGrid, Node, Say
 
 DEADLINE = 1000.0
 SOON = 2 * LOOK_SECONDS + 1
@@ -254,3 +260,87 @@ def test_a_reply_that_is_none(clock: Clock, presence: Incarnations) -> None:
     (answer,) = asked(MemoryGrid(clock, {2: Node("a", [Say("{}")])}), presence)
     with pytest.raises(FederationError, match="malformed"):
         answer.read(DescribeReply)
+
+
+def test_a_stop_ends_the_waiting(clock: Clock, presence: Incarnations) -> None:
+    grid = MemoryGrid(clock, {2: Node("a", [LOST])})
+    stopped = lambda: clock.now >= 1020  # noqa: E731
+    asking_once = Asking(DESCRIBE, DescribeRequest(run="r"), None, DEADLINE, stopped)
+    assert list(ask(grid, {"a": 2}, asking_once, presence, lambda _: False)) == []
+    assert 20 <= clock.now - 1000 <= 22
+
+
+# --- replies made with ill will: real records, and Flower's own functions on them
+
+
+def array(data: bytes, stype: str = "numpy.ndarray") -> Callable[[], RecordDict]:
+    """A payload whose bytes are no array of numbers."""
+    record = ArrayRecord({"bytes": Array(dtype="uint8", shape=(3,), stype=stype, data=data)})
+    return lambda: RecordDict({"body": ConfigRecord({"json": "{}"}), "payload": record})
+
+
+def archive() -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, a=np.zeros(3))
+    return buffer.getvalue()
+
+
+def exabyte() -> bytes:
+    """A header that promises 2^60 numbers."""
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1152921504606846976,), }".ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
+def not_a_message() -> object:
+    """The root of the object tree is an array."""
+    root = Array(np.zeros(3, dtype=np.uint8))
+    contents = {name: value.deflate() for name, value in get_all_nested_objects(root).items()}
+    found = inflate_object_from_contents(root.object_id, contents)
+    assert not isinstance(found, Message)
+    return found
+
+
+def unknown_class() -> object:
+    return inflate_object_from_contents("x", {"x": b"Evil  3\x00abc"})
+
+
+def torn_message() -> object:
+    """Records without the parts that their head names."""
+    reply = RecordDict({"body": ConfigRecord({"json": "{}"})})
+    contents = {name: value.deflate() for name, value in get_all_nested_objects(reply).items()}
+    return inflate_object_from_contents(reply.object_id, {reply.object_id: contents[reply.object_id]})
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(array(b"rubbish"), id="rubbish in place of an array"),
+        pytest.param(array(b""), id="nothing in place of an array"),
+        pytest.param(array(archive()), id="an archive in place of an array"),
+        pytest.param(array(exabyte()), id="an exabyte promised"),
+        pytest.param(array(b"x", "pickle"), id="another kind of serialisation"),
+        pytest.param(lambda: RecordDict({}), id="no records"),
+        pytest.param(lambda: RecordDict({"body": ConfigRecord({"json": 3})}), id="a body that is no text"),
+        pytest.param(lambda: RecordDict({"body": ConfigRecord({"json": "[" * 5000})}), id="a deep body"),
+        pytest.param(lambda: RecordDict({"body": ArrayRecord({})}), id="a body that is an array"),
+        pytest.param(not_a_message, id="an array in place of a message"),
+        pytest.param(unknown_class, id="an object of no class"),
+        pytest.param(torn_message, id="records without their parts"),
+    ],
+)
+def test_no_reply_harms_the_others(clock: Clock, presence: Incarnations, make: Callable[[], object]) -> None:
+    honest = Say(pack(DescribeReply(site="b", emr_fl="0", python="3", torch="2")), after=30)
+    grid = MemoryGrid(clock, {2: Node("a", [Make(make)]), 3: Node("b", [honest])})
+    answers = {answer.site: answer for answer in asked(grid, presence)}
+    assert answers["b"].read(DescribeReply).site == "b"
+    with pytest.raises(FederationError) as caught:
+        answers["a"].read(DescribeReply)
+    assert len(str(caught.value)) < 500 and len(grid.nodes[2].received) == 1
+
+
+def test_a_fault_of_our_own_is_no_fault_of_a_site(clock: Clock, presence: Incarnations) -> None:
+    def full() -> object:
+        raise OSError(28, os.strerror(28))
+
+    with pytest.raises(OSError, match="No space"):
+        asked(MemoryGrid(clock, {2: Node("a", [Make(full)])}), presence)

@@ -179,6 +179,7 @@ def test_a_site_that_fails_again_in_a_round_holds_nobody_up(clock: Clock, tmp_pa
         pytest.param({}, id="nobody"),
         pytest.param({2: site("a")}, id="one"),
         pytest.param({2: site("a"), 3: site("b")}, id="enough"),
+        pytest.param({2: site("a"), 3: site("b"), 4: Node("c", [LOST])}, id="one that is silent"),
     ],
 )
 def test_a_stop_ends_the_waiting(clock: Clock, tmp_path: Path, nodes: dict[int, Node]) -> None:
@@ -223,3 +224,15 @@ def test_a_node_that_went_before_it_answered_is_asked_when_it_is_back(clock: Clo
     table.roster.gather()
     assert table.agreed == ["a", "b", "c"]
     assert clock.now - 1000 <= asking.ABSENCE_SECONDS + 25
+
+
+def test_a_site_with_a_new_key_takes_its_name_over(clock: Clock, tmp_path: Path) -> None:
+    """`server renew --new-key`: the old node is unregistered, the new one has another number and the same name."""
+    table = Table(clock, tmp_path, {2: site("a"), 3: site("b"), 4: site("c")}, waits=True)
+    table.roster.gather()
+    table.grid.nodes[9] = site("b")
+    assert table.roster.present() == {"a": 2, "b": 3, "c": 4}  # while the first is there
+    assert "two nodes use one site's name" in table.watcher.of("refused")[0][1]
+    del table.grid.nodes[3]
+    clock.now += ASK_AGAIN_SECONDS + 1
+    assert table.roster.present() == {"a": 2, "b": 9, "c": 4}

@@ -34,6 +34,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 2.0, 300.0
 GREET_SECONDS = 15.0
 """How often the server is greeted while all is well: finds out that it is gone, finished, or will not have us any more."""
 REJOIN_PAUSE = 5.0
+SETTLED_SECONDS = 120.0
+"""A worker that lived so long was not broken from the start: its crashes are counted anew."""
 NODE_PROGRAM = "from flwr.supernode.cli.flower_supernode import flower_supernode; flower_supernode()"
 WORKER_CRASHES = 5
 
@@ -114,7 +116,7 @@ class Join:
         assert self._node is not None
         self._ensure_worker()
         greeted = time.monotonic()
-        crashes = 0
+        crashes, started = 0, time.monotonic()
         while not self._stop.is_set():
             self._drain()
             if self._node.poll() is not None:
@@ -122,8 +124,9 @@ class Join:
                 return False
             assert self._worker is not None
             if self._worker.poll() is not None:
-                crashes += 1
+                crashes = 1 if time.monotonic() - started > SETTLED_SECONDS else crashes + 1
                 self._worker_ended(crashes)
+                started = time.monotonic()
             if time.monotonic() - greeted > GREET_SECONDS:
                 greeted = time.monotonic()
                 try:

@@ -53,7 +53,6 @@ def run(given: dict[str, Any]) -> int:
             try:
                 outcome = run_federation(grid, federation, observer)
                 if federation.stop_requested():
-                    observer.set(phase="stopped")
                     raise Interrupted(
                         tr(
                             "stopped as asked; complete rounds are kept", "已按要求停止；已完成的轮次均已保存"
@@ -73,7 +72,11 @@ def run(given: dict[str, Any]) -> int:
                 )
                 write_outcome(out, federation, outcome, results)
                 observer.set(phase="finished")
-            except BaseException:
+            except BaseException as error:
+                if isinstance(
+                    error, Interrupted
+                ):  # sites hear it from the gateway, also before the first round
+                    observer.set(phase="stopped")
                 task.finish(context, failed=True)
                 raise
             task.finish(context)
