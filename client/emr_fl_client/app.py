@@ -14,7 +14,7 @@ from flwr.clientapp import ClientApp
 from emr_fl_client.egress import Door
 from emr_fl_client.site import Site
 from emr_fl_shared.app import from_records
-from emr_fl_shared.errors import FederationError
+from emr_fl_shared.errors import EmrFlError, FederationError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.preparation import label_counts
 from emr_fl_shared.wire import (
@@ -43,6 +43,8 @@ def client_app(site_of: SiteOf) -> ClientApp:
             try:
                 return handle(message, site, door)
             except Exception as error:
+                reason = error.render() if isinstance(error, EmrFlError) else type(error).__name__
+                site.progress({"doing": "failing", "reason": reason})  # in full, for the site's own eyes
                 return door.failed(message, error)
 
         return handler

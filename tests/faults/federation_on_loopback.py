@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +48,7 @@ class Loopback:
     rounds: int = 2
     records: int = 240
     settings: str = ""
+    deadline: str = "10m"
     server_port: int | None = None
     """Where the server listens, if not where the kits say (something stands between them)."""
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -69,7 +70,7 @@ class Loopback:
 name = "loopback"
 rounds = {self.rounds}
 min_sites = 2
-round_deadline = "10m"
+round_deadline = "{self.deadline}"
 [model]
 name = "tiny"
 [server]
@@ -107,6 +108,10 @@ budget = 5
     def kit(self, site: str) -> Path:
         return self.kits / "sites" / site
 
+    def state(self, site: str) -> Path:
+        """Where a site keeps what must survive its process."""
+        return self.kit(site) / "state"
+
     def log(self, name: str) -> str:
         """What a process has printed so far."""
         path = self.folder / f"{name}.log"
@@ -125,16 +130,21 @@ budget = 5
             ],
         )
 
-    def start_site(self, site: str) -> None:
-        """`emr-fl client join`."""
-        self._start(
-            site, ["client", "join", "--site", site, "--kit", str(self.kit(site)), "--leave-when-finished"]
-        )
+    def start_site(self, site: str, faults: Mapping[int, str] | None = None) -> None:
+        """`emr-fl client join`; with `faults` (round → name in `hostile_sites`) that of a site that misbehaves."""
+        kit = str(self.kit(site))
+        if faults:
+            by_round = json.dumps({str(number): fault for number, fault in faults.items()})
+            self._start(site, [site, kit, by_round], [str(Path(__file__).with_name("hostile_sites.py"))])
+        else:
+            self._start(site, ["client", "join", "--site", site, "--kit", kit, "--leave-when-finished"])
 
-    def _start(self, name: str, arguments: list[str]) -> None:
+    def _start(
+        self, name: str, arguments: list[str], program: Sequence[str] = ("-m", "emr_fl_deploy.cli")
+    ) -> None:
         with open(self.folder / f"{name}.log", "ab") as log:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-P", "-m", "emr_fl_deploy.cli", *arguments],
+                [sys.executable, "-P", *program, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -166,13 +176,19 @@ budget = 5
         """The exit code of a command."""
         return self.processes[name].wait(timeout)
 
-    def until(self, condition: Callable[[], bool], what: str, timeout: float = PATIENCE) -> None:
-        """Wait for a condition; a command that fails meanwhile ends the wait."""
+    def ended(self, name: str) -> bool:
+        """Whether a command has ended."""
+        return self.processes[name].poll() is not None
+
+    def until(
+        self, condition: Callable[[], bool], what: str, timeout: float = PATIENCE, every: float = 0.1
+    ) -> None:
+        """Wait for a condition, looking `every` so many seconds."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             if condition():
                 return
-            time.sleep(0.1)
+            time.sleep(every)
         raise TimeoutError(f"{what}\nserver: {self.log('server')[-1500:]}")
 
     # --- where it stands ------------------------------------------------------------------------------------------------

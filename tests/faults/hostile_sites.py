@@ -1,11 +1,18 @@
-"""Sites that misbehave, for the tests of admission: real ClientApps whose replies are tampered with after the door."""
+"""Sites that misbehave: real ClientApps whose replies are tampered with after the door.
+
+As a program it is `client join` of such a site: `python hostile_sites.py SITE KIT '{"2": "nan", "3": "truncated"}'` tampers
+with its reply in round 2 and in round 3.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +23,7 @@ from emr_fl_deploy.simulate.grid import AppFactory
 from emr_fl_shared.app import from_records, to_records
 from emr_fl_shared.payload import PayloadReader, pack_tensors
 from emr_fl_shared.tensorfile import TensorReader
-from emr_fl_shared.wire import TrainReply, pack, unpack
+from emr_fl_shared.wire import TrainReply, TrainRequest, pack, unpack
 
 Tensors = dict[str, np.ndarray]
 
@@ -40,13 +47,22 @@ def _build(
             os._exit(7)
         if fault == "silent":
             time.sleep(3600)
-        reply = honest(message, context)
-        body, payload = from_records(reply.content)
-        assert payload is not None
-        body, payload = TAMPER[fault](unpack(body, TrainReply), payload)
-        return Message(to_records(body, payload), reply_to=message)
+        return tampered_reply(message, honest(message, context), fault)
 
     return app
+
+
+def tampered_reply(question: Message, reply: Message, fault: str) -> Message:
+    """An honest reply to a training question with a fault in it."""
+    body, payload = from_records(reply.content)
+    assert payload is not None
+    if fault == "rubbish-array":
+        records = to_records(body, payload)
+        (array,) = next(iter(records.array_records.values())).values()
+        array.data = b"rubbish in place of an array"
+        return Message(records, reply_to=question)
+    body, payload = TAMPER[fault](unpack(body, TrainReply), payload)
+    return Message(to_records(body, payload), reply_to=question)
 
 
 def _tensors(payload: bytes) -> Tensors:
@@ -113,4 +129,56 @@ TAMPER: Mapping[str, Callable[[TrainReply, bytes], tuple[str, bytes]]] = {
     "replayed": _replayed,
     "no-message": _text,
 }
-FAULTS = (*TAMPER, "crash", "silent")
+FAULTS = (*TAMPER, "rubbish-array", "crash", "silent")
+
+
+# --- the same on the real path -----------------------------------------------------------------------------------------
+
+
+def join(site: str, kit: str, faults: str) -> int:
+    """`client join` whose worker is this file."""
+    from emr_fl_client.join import supervisor
+    from emr_fl_client.join.place import Places
+
+    start = supervisor.start_child
+
+    def start_child(arguments: list[str], **options: Any) -> Any:
+        if arguments[:2] == ["-m", "emr_fl_client.join.worker"]:
+            arguments = [__file__, "--worker", arguments[2], faults]
+        return start(arguments, **options)
+
+    supervisor.start_child = start_child
+    return supervisor.Join(Places(site, Path(kit)).open(), leave_when_finished=True).run()
+
+
+def work(given: str, faults: str) -> None:
+    """The worker: `faults` by round, as JSON."""
+    from emr_fl_client.join import worker
+
+    by_round: dict[str, str] = json.loads(faults)
+    make = worker.client_app
+
+    def client_app(site_of: Any) -> ClientApp:
+        honest = make(site_of)
+
+        def answer(message: Message, context: Context) -> Message:
+            if message.metadata.message_type.startswith("train"):
+                body, _ = from_records(message.content)
+                fault = by_round.get(str(unpack(body, TrainRequest).round))
+                if fault == "silent":
+                    time.sleep(3600)
+                if fault is not None:
+                    return tampered_reply(message, honest(message, context), fault)
+            return honest(message, context)
+
+        return answer  # type: ignore[return-value]
+
+    worker.client_app = client_app
+    worker.run(json.loads(given))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--worker":
+        work(*sys.argv[2:])
+    else:
+        sys.exit(join(*sys.argv[1:]))

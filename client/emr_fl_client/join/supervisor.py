@@ -231,6 +231,8 @@ class Join:
             raise _Told(str(event.get("reason")), int(event.get("code", 1)))
         elif doing == "refused":
             self._say(f"{tr('refused', '已拒绝')}: {event.get('reason')}")
+        elif doing == "failing":
+            self._say(f"{tr('this task could not be done', '本次任务未能完成')}: {event.get('reason')}")
         elif doing == "preparing":
             self._say(tr("reading and de-identifying the records", "正在读取并去标识化记录"))
         elif doing == "sending-again":
