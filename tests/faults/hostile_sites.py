@@ -22,7 +22,7 @@ from flwr.clientapp import ClientApp
 from emr_fl_deploy.simulate.grid import AppFactory
 from emr_fl_shared.app import from_records, to_records
 from emr_fl_shared.payload import PayloadReader, pack_tensors
-from emr_fl_shared.tensorfile import TensorReader
+from emr_fl_shared.tensorfile import TensorReader, serialise
 from emr_fl_shared.wire import TrainReply, TrainRequest, pack, unpack
 
 Tensors = dict[str, np.ndarray]
@@ -72,13 +72,17 @@ def _tensors(payload: bytes) -> Tensors:
         return {name: reader.read(name) for name in shapes}
 
 
+def _corrupted(reply: TrainReply, payload: bytes) -> tuple[str, bytes]:
+    return pack(reply), payload[:-1] + bytes([payload[-1] ^ 1])
+
+
 def _nan(reply: TrainReply, payload: bytes) -> tuple[str, bytes]:
-    # pack_tensors refuses NaN, so it is written over the first number of an honest payload
+    # pack_tensors refuses NaN; a site with ill will writes its file, digest and all, by itself
+    with TensorReader(payload) as raw:
+        metadata = raw.metadata
     tensors = _tensors(payload)
-    name = sorted(tensors)[0]
-    raw = tensors[name].tobytes()[:4]
-    at = payload.rindex(raw)
-    return pack(reply), payload[:at] + np.float32("nan").tobytes() + payload[at + 4 :]
+    tensors[sorted(tensors)[0]].reshape(-1)[0] = np.nan
+    return pack(reply), b"".join(serialise(tensors, metadata))
 
 
 def _shape(reply: TrainReply, payload: bytes) -> tuple[str, bytes]:
@@ -119,6 +123,7 @@ def _text(_: TrainReply, payload: bytes) -> tuple[str, bytes]:
 
 
 TAMPER: Mapping[str, Callable[[TrainReply, bytes], tuple[str, bytes]]] = {
+    "corrupted": _corrupted,
     "nan": _nan,
     "wrong-shape": _shape,
     "missing-tensor": _missing,
