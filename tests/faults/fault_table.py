@@ -104,9 +104,13 @@ def aggregating(running: Loopback) -> int:
     return _server(running, "evaluating")
 
 
+AGGREGATED = 0.15
+"""Seconds after which updates this small are averaged: the held-out sets are being scored then."""
+
+
 def evaluating(running: Loopback) -> int:
     number = _server(running, "evaluating")
-    return number if number and time.time() - running.progress()["since"] > 0.5 else 0
+    return number if number and time.time() - running.progress()["since"] > AGGREGATED else 0
 
 
 def checkpointing(running: Loopback) -> int:
@@ -189,6 +193,20 @@ class Killed:
     ok: bool
 
 
+def reach(running: Loopback, moment: Moment, after: int, what: str) -> int:
+    """Wait until a moment of a round later than `after`; that round."""
+    hit = 0
+
+    def reached() -> bool:
+        nonlocal hit
+        hit = moment(running)
+        assert hit < ROUNDS and not running.ended("server"), f"{what} was never seen"
+        return hit > after
+
+    running.until(reached, what, LONG, every=0.005)
+    return hit
+
+
 def kills(process: str, folder: Path, expected: str) -> Killed:
     inject, moments = KILLS[process]
     seconds: dict[str, float] = {}
@@ -196,14 +214,7 @@ def kills(process: str, folder: Path, expected: str) -> Killed:
         start_all(running)
         last = 0
         for phase, moment in moments.items():
-            hit = 0
-
-            def reached(moment: Moment = moment, after: int = last) -> bool:
-                nonlocal hit
-                hit = moment(running)
-                return hit > after
-
-            running.until(reached, f"{process}: {phase}", LONG, every=0.005)
+            hit = reach(running, moment, last, f"{process}: {phase}")
             began = time.monotonic()
             inject(running)
             waited = hit + 1 if phase == "checkpointing" else hit
