@@ -157,28 +157,35 @@ PHASES = ("waiting", "sending", "receiving", "training", "aggregating", "evaluat
 # --- kills -------------------------------------------------------------------------------------------------------------------
 
 
-def kill(name: str, module: str) -> Inject:
-    return lambda running: running.kill(name, module)
+@dataclass(frozen=True)
+class Victim:
+    """A kind of process: the command it belongs to, and what its command line holds if it is a child of it."""
+
+    command: str
+    module: str | None
+    moments: dict[str, Moment]
+
+    def is_there(self, running: Loopback) -> bool:
+        with contextlib.suppress(LookupError, psutil.Error):
+            return self.module is None or bool(running.child(self.command, self.module))
+        return False
+
+    def kill(self, running: Loopback) -> None:
+        running.kill(self.command, self.module)
+        if self.module is None and self.command == "server":
+            running.start_server(resume=True)
+        elif self.module is None:
+            running.start_site(self.command)
 
 
-def kill_server(running: Loopback) -> None:
-    running.kill("server")
-    running.start_server(resume=True)
-
-
-def kill_join(running: Loopback) -> None:
-    running.kill(VICTIM)
-    running.start_site(VICTIM)
-
-
-KILLS: dict[str, tuple[Inject, dict[str, Moment]]] = {
-    "server start, all of it; --resume": (kill_server, AT_SERVER),
-    "its ServerApp process": (kill("server", WORKER), AT_SERVER),
-    "its SuperLink": (kill("server", LINK), AT_SERVER),
-    "its gateway": (kill("server", GATEWAY), AT_SERVER),
-    "client join, all of it; joined again": (kill_join, AT_SITE),
-    "its SuperNode": (kill(VICTIM, NODE), AT_SITE),
-    "its worker": (kill(VICTIM, SITE_WORKER), AT_SITE),
+KILLS = {
+    "server start, all of it; --resume": Victim("server", None, AT_SERVER),
+    "its ServerApp process": Victim("server", WORKER, AT_SERVER),
+    "its SuperLink": Victim("server", LINK, AT_SERVER),
+    "its gateway": Victim("server", GATEWAY, AT_SERVER),
+    "client join, all of it; joined again": Victim(VICTIM, None, AT_SITE),
+    "its SuperNode": Victim(VICTIM, NODE, AT_SITE),
+    "its worker": Victim(VICTIM, SITE_WORKER, AT_SITE),
 }
 
 
@@ -193,30 +200,30 @@ class Killed:
     ok: bool
 
 
-def reach(running: Loopback, moment: Moment, after: int, what: str) -> int:
-    """Wait until a moment of a round later than `after`; that round."""
+def reach(running: Loopback, victim: Victim, moment: Moment, after: int, what: str) -> int:
+    """Wait until a moment of a round later than `after` in which the victim is alive; that round."""
     hit = 0
 
     def reached() -> bool:
         nonlocal hit
         hit = moment(running)
         assert hit < ROUNDS and not running.ended("server"), f"{what} was never seen"
-        return hit > after
+        return hit > after and victim.is_there(running)
 
     running.until(reached, what, LONG, every=0.005)
     return hit
 
 
 def kills(process: str, folder: Path, expected: str) -> Killed:
-    inject, moments = KILLS[process]
+    victim = KILLS[process]
     seconds: dict[str, float] = {}
     with federation(folder, rounds=ROUNDS) as running:
         start_all(running)
         last = 0
-        for phase, moment in moments.items():
-            hit = reach(running, moment, last, f"{process}: {phase}")
+        for phase, moment in victim.moments.items():
+            hit = reach(running, victim, moment, last, f"{process}: {phase}")
             began = time.monotonic()
-            inject(running)
+            victim.kill(running)
             waited = hit + 1 if phase == "checkpointing" else hit
             running.until(
                 lambda waited=waited: waited in running.checkpoints() or running.ended("server"),  # type: ignore[misc]
