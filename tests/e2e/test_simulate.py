@@ -290,3 +290,26 @@ def test_a_run_that_the_sites_policies_stop_has_an_exit_code_of_its_own(
     assert stopped.returncode == 3, stopped.stderr
     assert "policy.max_rounds" in stopped.stderr
     assert list((tmp_path / "run" / "checkpoints").glob("round-000001.*"))
+
+
+PLAIN = ["--set", "training.augmentation.enabled=false", "--set", "training.adversarial.method=none"]
+"""Settings that leave TF-IDF as the only baseline."""
+
+
+def test_a_site_that_could_not_take_part_does_not_end_the_baselines(
+    hand_written: Path, tmp_path: Path
+) -> None:
+    rows = ["text,labels"] + [f"咳嗽{n}天,院内{n}" for n in range(1, 40)]
+    (hand_written / "west.csv").write_text("\n".join(rows), encoding="utf-8")
+    with (hand_written / "federation.toml").open("a", encoding="utf-8") as stream:
+        stream.write('\n[sites.west]\nsource = "west.csv"\n')
+    done = emr_fl(
+        *("simulate", "--data", str(hand_written), "--out", "run", "--rounds", "1"),
+        *(*QUICK, *PLAIN),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
+    assert set(results["sites"]) == {"north", "south"}
+    assert all("standard" in site["tfidf_local"] for site in results["sites"].values())
+    assert {"tfidf_balanced_pooled", "tfidf_balanced_local"} == set(results["baselines"])

@@ -166,7 +166,7 @@ class Simulation:
         }
 
     def _tfidf_baselines(self, main: Federation, results: dict[str, Any], held_out: HeldOutSets) -> None:
-        """TF-IDF with balanced logistic regression, pooled and per site."""
+        """TF-IDF with balanced logistic regression, pooled and per site, for the sites that gave the federation an update."""
         assert main.taxonomy is not None
         validation, sets = held_out.sets(main.taxonomy)
         scored = {name: held for name, held in sets.items() if name != "adversarial"}
@@ -175,13 +175,19 @@ class Simulation:
             "基线：TF-IDF + 类别平衡逻辑回归，汇总与各机构 …",
         )
         tfidf = beside.run_tfidf(
-            self.settings, main.taxonomy, self.folder, validation, scored, parallel=self.machine.parallel
+            self.settings,
+            results["sites"],
+            main.taxonomy,
+            self.folder,
+            validation,
+            scored,
+            parallel=self.machine.parallel,
         )
         local = {name: scores for name, scores in tfidf.items() if name != "pooled"}
         results["baselines"][beside.POOLED] = tfidf["pooled"]
         results["baselines"][beside.LOCAL] = beside.mean_scores(local)
         for name, scores in local.items():
-            results["sites"].setdefault(name, {})["tfidf_local"] = scores
+            results["sites"][name]["tfidf_local"] = scores
 
     def _say_attack(self) -> None:
         if self.settings.evaluation.adversarial.texts > 0:
