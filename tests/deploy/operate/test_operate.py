@@ -286,14 +286,20 @@ def test_status_where_the_kit_is_gone(tmp_path: Path) -> None:
         pytest.param("{}", id="no pid"),
         pytest.param("[1]", id="list"),
         pytest.param('{"pid": null}', id="null"),
-        pytest.param('{"pid": 99999999999999999999}', id="no number of a process"),
+        pytest.param('{"pid": 99999999999999999999, "kit": "k"}', id="no number of a process"),
+        pytest.param('{"pid": 0, "kit": "k"}', id="a group of processes"),
+        pytest.param('{"pid": -1, "kit": "k"}', id="all processes"),
+        pytest.param('{"pid": true, "kit": "k"}', id="pid true"),
+        pytest.param('{"pid": OWN, "kit": null}', id="kit null"),
+        pytest.param('{"pid": OWN}', id="no kit"),
         pytest.param("DEAD", id="a process that is over"),
     ],
 )
 def test_no_server_where_its_file_says_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
 ) -> None:
-    out = with_server(tmp_path / "run", content.replace("DEAD", json.dumps({"pid": dead_process()})))
+    dead = json.dumps({"pid": dead_process(), "kit": "k"})
+    out = with_server(tmp_path / "run", content.replace("DEAD", dead).replace("OWN", str(os.getpid())))
     assert gather(out)["running"] is False
     refused(["server", "stop", "--out", str(out)], 2, "no server works in this run folder", capsys)
     assert not (out / FOLDER / STOP_FILE).exists()
