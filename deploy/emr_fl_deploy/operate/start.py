@@ -107,8 +107,9 @@ def _settings(config: Path | None, folder: Path, resume: bool, assignments: tupl
     settings = settings_from(read_toml(path), where=str(path))
     if given is None:
         # what is given beside --resume is laid over the run's own settings: only what differs is refused
-        around = environment_assignments()
-        tree = merge(merge(settings.as_toml_dict(), around), overrides)
+        own = settings.as_toml_dict()
+        around = environment_assignments(own)
+        tree = merge(merge(own, around), overrides)
         given = settings_from(tree, where=str(path), over=[("--set", overrides), (ENVIRONMENT, around)])
         given = given.with_paths_from(folder.resolve()).resolved()
     check_same(settings, given, path)

@@ -198,7 +198,7 @@ def _resumed(request: Request, held: ExitStack) -> tuple[Path, Settings, list[st
             raise other_settings(folder, *differences(sample.settings, asked.tree))
         return _with_sample(folder, sample)
     settings = settings_from(read_toml(path), where=str(path))
-    asked = _settings_tree(request)
+    asked = _settings_tree(request, settings.as_toml_dict())
     if request.config or request.data:
         tree, base = asked.tree, asked.base
         if base is None:
@@ -226,7 +226,8 @@ class _Asked:
     over: tuple[Origin, ...]
 
 
-def _settings_tree(request: Request) -> _Asked:
+def _settings_tree(request: Request, own: Mapping[str, Any] | None = None) -> _Asked:
+    """What was asked for; `own`: settings of the run that is continued, over which it will be laid."""
     tree: dict[str, Any] = {}
     base: Path | None = None
     where = ""
@@ -248,8 +249,9 @@ def _settings_tree(request: Request) -> _Asked:
             base = request.config.parent
         tree = merge(tree, given)
         over.append((str(request.config), given))
-    over.append((ENVIRONMENT, environment_assignments()))
-    over.append(("--set", parse_assignments(request.assignments)))
+    assigned = parse_assignments(request.assignments)
+    over.append((ENVIRONMENT, environment_assignments(merge(merge(own or {}, tree), assigned))))
+    over.append(("--set", assigned))
     if request.rounds is not None:
         over.append(("--rounds", {"federation": {"rounds": request.rounds}}))
     if request.seed is not None:

@@ -113,6 +113,22 @@ def test_the_environment_counts_beside_resume(
         _prepare_folder(Request(out=run, resume=True))
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_the_environment_reaches_a_site_with_capitals_in_its_name(
+    hand_written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resume: bool
+) -> None:
+    file = hand_written / "federation.toml"
+    file.write_text(file.read_text(encoding="utf-8").replace("sites.north", "sites.North"), encoding="utf-8")
+    if resume:
+        study_run(hand_written, tmp_path / "run")
+    monkeypatch.setenv("EMR_FL_SET__SITES__NORTH__POLICY__MAX_ROUNDS", "10000" if resume else "7")
+    out = tmp_path / "run"
+    request = Request(resume=True, out=out) if resume else Request(data=hand_written, out=out)
+    _, settings, _ = _prepare_folder(request)
+    assert set(settings.sites) == {"North", "south"}
+    assert settings.sites["North"].policy.max_rounds == (10_000 if resume else 7)
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no run to continue"):
         _prepare_folder(Request(out=tmp_path, resume=True))
