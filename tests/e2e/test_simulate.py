@@ -292,6 +292,42 @@ def test_a_run_that_the_sites_policies_stop_has_an_exit_code_of_its_own(
     assert list((tmp_path / "run" / "checkpoints").glob("round-000001.*"))
 
 
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_stopped_during_its_baselines_is_the_one_that_resume_takes_up(
+    hand_written: Path, tmp_path: Path, stop: signal.Signals
+) -> None:
+    results = tmp_path / "runs" / "run" / "results.json"
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-P", "-m", "emr_fl_deploy.cli"),
+            *("simulate", "--data", str(hand_written), "--out", "runs/run", "--rounds", "2", *QUICK),
+        ],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until = time.monotonic() + 200
+    while not results.is_file() and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(stop)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == (130 if stop == signal.SIGINT else -stop), errors
+    before = json.loads(results.read_text(encoding="utf-8"))
+    assert before["baselines"] == {} and before["baselines_pending"] is True
+    resumed = emr_fl("simulate", "--resume", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    after = json.loads(results.read_text(encoding="utf-8"))
+    assert {"tfidf_balanced_pooled", "tfidf_balanced_local", "federated_plain"} == set(after["baselines"])
+    assert "baselines_pending" not in after
+    for key in ("sets", "history", "validation"):
+        assert after[key] == before[key], "the federation itself was done"
+    again = emr_fl("simulate", "--resume", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "all runs are finished" in again.stderr
+
+
 PLAIN = ["--set", "training.augmentation.enabled=false", "--set", "training.adversarial.method=none"]
 """Settings that leave TF-IDF as the only baseline."""
 

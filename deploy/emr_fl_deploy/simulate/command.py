@@ -269,7 +269,7 @@ def _section(tree: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _newest() -> Path:
-    """The run under `runs/` that was begun last and is not finished: it has no results yet."""
+    """The run under `runs/` that was begun last and is not finished: it has no results yet, or not the baselines beside them."""
     runs = begun(SETTINGS, SAMPLE_MARK)
     unfinished = [folder for folder in runs if not finished(folder)]
     if unfinished:
@@ -279,7 +279,9 @@ def _newest() -> Path:
         if runs
         else tr("there is no run to continue", "没有可继续的运行"),
         where="runs/",
-        expected=tr(f"a run without {RESULTS}", f"没有 {RESULTS} 的运行") if runs else "",
+        expected=tr(f"a run without {RESULTS} or without its baselines", f"没有 {RESULTS} 或基线未完成的运行")
+        if runs
+        else "",
         do=tr("give the run folder with --out", "请用 --out 指定运行目录"),
     )
 

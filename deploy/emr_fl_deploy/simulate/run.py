@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from flwr.app import Context, RecordDict
 
+from emr_fl_deploy.run_folder import BASELINES_PENDING
 from emr_fl_deploy.simulate import baselines as beside
 from emr_fl_deploy.simulate.grid import InProcessGrid
 from emr_fl_deploy.simulate.sites import factories
@@ -84,6 +85,10 @@ class Simulation:
                 sample_data=self.sample_data,
             )
             self._keep_baselines(results)
+            if with_baselines and "baselines_s" not in results["cost"]:
+                results[BASELINES_PENDING] = (
+                    True  # a run that is stopped from here on is taken up by --resume
+                )
             write_outcome(self.folder, main, outcome, results)
             at = time.monotonic()
             if with_baselines:
@@ -93,6 +98,7 @@ class Simulation:
             release_free_memory()
             self._tfidf_baselines(main, results, held_out)
             results["cost"]["baselines_s"] = time.monotonic() - at
+            results.pop(BASELINES_PENDING, None)
             write_card(self.folder, results)
             write_results(self.folder, results)
         return results

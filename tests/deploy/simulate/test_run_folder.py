@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from emr_fl_deploy.operate.start import newest_run
+from emr_fl_deploy.run_folder import finished
 from emr_fl_deploy.simulate import command
 from emr_fl_deploy.simulate.command import Request, _prepare_folder
 from emr_fl_shared.errors import SettingsError, UsageError
@@ -182,6 +183,23 @@ def test_two_runs_do_not_work_in_one_folder(hand_written: Path, tmp_path: Path, 
             raise AssertionError
     with only_one(run / RUN_LOCK, "free again"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("text", "done"),
+    [
+        pytest.param(None, False, id="none"),
+        pytest.param("{}", True, id="an object"),
+        pytest.param('{"baselines_pending": true}', False, id="baselines pending"),
+        pytest.param('{"baselines_pending": false}', True, id="baselines not pending"),
+        pytest.param("[1]", True, id="a list"),
+        pytest.param("", True, id="damaged"),
+    ],
+)
+def test_which_run_is_finished(tmp_path: Path, text: str | None, done: bool) -> None:
+    if text is not None:
+        (tmp_path / "results.json").write_text(text)
+    assert finished(tmp_path) is done
 
 
 def test_the_newest_unfinished_run_is_continued(
