@@ -314,6 +314,7 @@ def test_a_run_stopped_during_its_baselines_is_the_one_that_resume_takes_up(
     process.send_signal(stop)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == (130 if stop == signal.SIGINT else -stop), errors
+    assert results.is_file(), errors
     before = json.loads(results.read_text(encoding="utf-8"))
     assert before["baselines"] == {} and before["baselines_pending"] is True
     resumed = emr_fl("simulate", "--resume", cwd=tmp_path)
