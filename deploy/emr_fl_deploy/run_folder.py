@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from pathlib import Path
 
@@ -13,11 +14,20 @@ from emr_fl_shared.messages import tr
 RUNS = Path("runs")
 SETTINGS = "settings.toml"
 RESULTS = "results.json"
+BASELINES_PENDING = "baselines_pending"
+"""Stands in the results while the baselines beside them are still being run."""
 
 
 def finished(folder: Path) -> bool:
-    """Whether the run has its results."""
-    return (folder / RESULTS).is_file()
+    """Whether the run has its results, and beside them the baselines that were to be run."""
+    path = folder / RESULTS
+    if not path.is_file():
+        return False
+    try:
+        results = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return True  # written once, damaged since: nothing says that it was stopped
+    return not (isinstance(results, dict) and results.get(BASELINES_PENDING) is True)
 
 
 def begun(*marks: str) -> list[Path]:

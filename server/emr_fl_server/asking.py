@@ -119,19 +119,19 @@ def ask(
     nodes: Mapping[str, int],
     asking: Asking,
     presence: Presence,
-    enough: Callable[[int], bool],
+    enough: Callable[[], bool],
 ) -> Iterator[Answer]:
     """Send the question to all `nodes` (name → node id) and yield each site's answer once, in order of arrival.
 
-    `enough(n)` says whether n answers are enough to stop waiting for sites that are gone. Sites that never answered are
-    not yielded, unless Flower gave a reason.
+    `enough()` says whether what was yielded so far suffices to stop waiting for sites that are gone: only who reads the answers
+    knows which of them count (a refusal by a site's policy and an update that is not admitted do not). Sites that never
+    answered are not yielded, unless Flower gave a reason.
     """
     pending = {site: _Pending(node) for site, node in nodes.items()}
     until = time.monotonic() + asking.deadline
     _send(grid, asking, pending, presence)
     resends = getattr(grid, "resends", True)
     wait: Callable[[float], None] | None = getattr(grid, "wait", None)
-    answered = 0
     looked = time.monotonic()
     while pending and time.monotonic() < until and not asking.stopped():
         arrived = False
@@ -147,7 +147,6 @@ def ask(
                     wanted.gone_since = wanted.gone_since or time.monotonic()
                     break
                 del pending[site]
-                answered += not answer.failure
                 yield answer
                 del answer
                 break
@@ -162,7 +161,7 @@ def ask(
             }
             if again:
                 _send(grid, asking, again, presence)
-            if enough(answered) and all(_given_up(wanted) for wanted in pending.values()):
+            if enough() and all(_given_up(wanted) for wanted in pending.values()):
                 break
         if arrived:
             continue

@@ -18,8 +18,8 @@ from emr_fl_server.checkpoints import Checkpoint, latest_checkpoint, load_best, 
 from emr_fl_server.evaluation.evaluator import Evaluator, RoundScores
 from emr_fl_shared.config import Settings
 from emr_fl_shared.durable import write_durably
-from emr_fl_shared.errors import DataError, FederationError
-from emr_fl_shared.labels import COLUMN, Taxonomy, column_taxonomy, load_taxonomy
+from emr_fl_shared.errors import FederationError
+from emr_fl_shared.labels import COLUMN, Taxonomy, check_several, column_taxonomy, load_taxonomy
 from emr_fl_shared.messages import tr
 from emr_fl_shared.metrics import Decision
 from emr_fl_shared.model.encoder import label_row_parameters
@@ -225,13 +225,7 @@ class Federation:
             self.taxonomy = column_taxonomy(sorted(names | set(self.held_out_labels())))
         else:
             self.taxonomy = load_taxonomy(self.settings.labels.taxonomy)
-        if len(self.taxonomy.labels) < 2:
-            raise DataError(
-                tr("there is only one label: nothing to tell apart", "只有一个标签，无从区分"),
-                where="labels",
-                got=str(len(self.taxonomy.labels)),
-                expected=">= 2",
-            )
+        check_several(self.taxonomy)
         self.evaluator = self.make_evaluator(self.taxonomy)
 
     def start(self) -> FederationState:

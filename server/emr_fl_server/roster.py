@@ -113,7 +113,7 @@ class Roster:
         by_name = {name: node for node, name in nodes.items()}
         found: dict[str, DescribeReply] = {}
         silent = set(nodes)
-        for answer in ask(self.grid, by_name, asking, federation.presence, lambda _: True):
+        for answer in ask(self.grid, by_name, asking, federation.presence, lambda: True):
             node = by_name[answer.site]
             silent.discard(node)
             try:

@@ -81,10 +81,14 @@ def run_round(
         return payload
 
     asking = Asking(TRAIN, federation.train_request(number, state), model, federation.deadline)
-    answers = ask(roster.grid, nodes, asking, federation.presence, federation.enough)
+    admission = federation.admission(number, state)
+
+    def enough() -> bool:
+        return federation.enough(len(admission.accepted))
+
+    answers = ask(roster.grid, nodes, asking, federation.presence, enough)
     # 2 · each reply as it comes: checked alone, spooled, dropped from memory
     began = time.monotonic()
-    admission = federation.admission(number, state)
     for answer in answers:
         try:
             reply = answer.read(TrainReply)
@@ -148,7 +152,7 @@ def evaluate_at_sites(
         federation.stop_requested,
     )
     scores: dict[str, SiteScores] = {}
-    for answer in ask(grid, nodes, asking, federation.presence, lambda _: True):
+    for answer in ask(grid, nodes, asking, federation.presence, lambda: True):
         try:
             reply = answer.read(EvaluateReply)
         except EmrFlError:

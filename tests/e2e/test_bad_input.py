@@ -13,10 +13,20 @@ import pytest
 
 from emr_fl_deploy.cli import run
 from emr_fl_deploy.scoring import _texts
+from emr_fl_deploy.simulate.command import Request, _prepare_folder
 from emr_fl_deploy.simulate.preflight import read_all
 from emr_fl_shared.config import load_settings
+from emr_fl_shared.model.encoder import build_model
+from emr_fl_shared.model.tiny import TinyShape
 
 TOML = "federation.toml"
+
+
+def save_encoder(folder: Path) -> None:
+    """A small encoder as transformers saves it."""
+    encoder = build_model("tiny", ["a", "b"], shape=TinyShape(hidden=16, layers=1, heads=2, intermediate=16))
+    encoder.model.save_pretrained(folder)
+    encoder.tokenizer.save_pretrained(folder)
 
 
 def edit(name: str, change: Callable[[str], str]) -> Callable[[Path], None]:
@@ -48,6 +58,21 @@ def mixed_encodings(folder: Path) -> None:
 
 def without_labels(folder: Path) -> None:
     (folder / "north.csv").write_text("text,labels\n咳嗽,\n头痛,\n", encoding="utf-8")
+
+
+def model_of_a_site(folder: Path) -> None:
+    save_encoder(folder / "encoder")
+
+
+def model_without_weights(folder: Path) -> None:
+    save_encoder(folder / "encoder")
+    (folder / "encoder" / "model.safetensors").unlink()
+
+
+def model_cut_off(folder: Path) -> None:
+    save_encoder(folder / "encoder")
+    weights = folder / "encoder" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
 
 
 def foreign_labels(*sites: str) -> Callable[[Path], None]:
@@ -123,7 +148,62 @@ CASES = [
         id="a wrong column map",
     ),
     pytest.param(without_labels, [], 1, ["north"], id="no label"),
-    pytest.param(one_class, [], 1, ["one"], id="one class only"),
+    pytest.param(one_class, [], 1, ["labels: there is only one label"], id="one class only"),
+    pytest.param(
+        write("one.csv", "id,zh\n1,呼吸\n".encode()),
+        ["--set", "labels.taxonomy=one.csv"],
+        2,
+        ["one.csv", "one label only"],
+        id="a label set of one",
+    ),
+    pytest.param(
+        nothing, ["--set", "model.name=/no/such/model"], 1, ["model.name: there is no such"], id="no model"
+    ),
+    pytest.param(
+        nothing,
+        ["--set", "model.name=nobody-here/no-such-encoder"],
+        1,
+        ["model.name", "the hub"],
+        id="no hub",
+    ),
+    pytest.param(
+        lambda folder: (folder / "encoder").mkdir(),
+        ["--set", "model.name=encoder"],
+        1,
+        ["model.name: the model folder has no config.json"],
+        id="empty model",
+    ),
+    pytest.param(
+        model_without_weights,
+        ["--set", "model.name=encoder"],
+        1,
+        ["model.name: the model folder has no weights", "save_pretrained"],
+        id="model without weights",
+    ),
+    pytest.param(
+        model_cut_off,
+        ["--set", "model.name=encoder"],
+        1,
+        ["model.name: the model folder"],
+        id="model cut off",
+    ),
+    pytest.param(
+        model_of_a_site,
+        ["--set", "model.name=encoder", "--set", "sites.south.model=/no/such/model"],
+        1,
+        ["sites.south.model: there is no such model folder"],
+        id="no model of a site",
+    ),
+    pytest.param(
+        nothing,
+        ["--set", "training.device=cuda:99"],
+        2,
+        ["training.device: no such GPU", "cuda:99"],
+        id="no device",
+    ),
+    pytest.param(
+        nothing, ["--set", "training.precision=fp16"], 2, ["training.precision", "--gpus"], id="fp16"
+    ),
     pytest.param(
         foreign_labels("north", "south"),
         ["--set", "labels.taxonomy=outpatient-50"],
@@ -164,8 +244,7 @@ def test_bad_input_is_said_once_and_clearly(
         assert part in errors
     for secret in ("咳嗽", "头痛"):
         assert secret not in errors
-    if "one" not in said:  # which is only known once the sites have named their labels
-        assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_too_few_sample_sites_or_records_leave_nothing(
@@ -175,6 +254,31 @@ def test_too_few_sample_sites_or_records_leave_nothing(
         assert run(["simulate", "--out", str(tmp_path / "run"), *options]) == 2
         assert not (tmp_path / "run").exists()
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("setting", "code", "said"),
+    [
+        ("model.name=/no/such/model", 1, "model.name: there is no such model folder"),
+        ("training.device=cuda:99", 2, "training.device: no such GPU"),
+        ("labels.taxonomy=mine.csv", 2, "labels.taxonomy: no such label set"),
+    ],
+)
+def test_what_a_sample_run_can_not_do_is_said_before_it_is_made(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], setting: str, code: int, said: str
+) -> None:
+    assert run(["simulate", "--records", "200", "--out", str(tmp_path / "run"), "--set", setting]) == code
+    errors = capfd.readouterr().err
+    assert said in errors and errors.count("error:") == 1 and "Traceback" not in errors
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_folder_that_can_be_used_is_no_problem(hand_written: Path, tmp_path: Path) -> None:
+    save_encoder(hand_written / "encoder")
+    assignments = ("model.name=encoder", f"sites.south.model={hand_written / 'encoder'}")
+    request = Request(data=hand_written, out=tmp_path / "run", assignments=assignments)
+    folder, settings, warnings = _prepare_folder(request)
+    assert folder.is_dir() and settings.model.name == str(hand_written / "encoder") and warnings == []
 
 
 def test_one_site_without_a_label_is_warned_of_and_the_run_goes_on(hand_written: Path) -> None:

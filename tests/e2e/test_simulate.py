@@ -290,3 +290,63 @@ def test_a_run_that_the_sites_policies_stop_has_an_exit_code_of_its_own(
     assert stopped.returncode == 3, stopped.stderr
     assert "policy.max_rounds" in stopped.stderr
     assert list((tmp_path / "run" / "checkpoints").glob("round-000001.*"))
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_stopped_during_its_baselines_is_the_one_that_resume_takes_up(
+    hand_written: Path, tmp_path: Path, stop: signal.Signals
+) -> None:
+    results = tmp_path / "runs" / "run" / "results.json"
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-P", "-m", "emr_fl_deploy.cli"),
+            *("simulate", "--data", str(hand_written), "--out", "runs/run", "--rounds", "2", *QUICK),
+        ],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until = time.monotonic() + 200
+    while not results.is_file() and time.monotonic() < until:
+        time.sleep(0.02)
+    process.send_signal(stop)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == (130 if stop == signal.SIGINT else -stop), errors
+    assert results.is_file(), errors
+    before = json.loads(results.read_text(encoding="utf-8"))
+    assert before["baselines"] == {} and before["baselines_pending"] is True
+    resumed = emr_fl("simulate", "--resume", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    after = json.loads(results.read_text(encoding="utf-8"))
+    assert {"tfidf_balanced_pooled", "tfidf_balanced_local", "federated_plain"} == set(after["baselines"])
+    assert "baselines_pending" not in after
+    for key in ("sets", "history", "validation"):
+        assert after[key] == before[key], "the federation itself was done"
+    again = emr_fl("simulate", "--resume", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "all runs are finished" in again.stderr
+
+
+PLAIN = ["--set", "training.augmentation.enabled=false", "--set", "training.adversarial.method=none"]
+"""Settings that leave TF-IDF as the only baseline."""
+
+
+def test_a_site_that_could_not_take_part_does_not_end_the_baselines(
+    hand_written: Path, tmp_path: Path
+) -> None:
+    rows = ["text,labels"] + [f"咳嗽{n}天,院内{n}" for n in range(1, 40)]
+    (hand_written / "west.csv").write_text("\n".join(rows), encoding="utf-8")
+    with (hand_written / "federation.toml").open("a", encoding="utf-8") as stream:
+        stream.write('\n[sites.west]\nsource = "west.csv"\n')
+    done = emr_fl(
+        *("simulate", "--data", str(hand_written), "--out", "run", "--rounds", "1"),
+        *(*QUICK, *PLAIN),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "run" / "results.json").read_text(encoding="utf-8"))
+    assert set(results["sites"]) == {"north", "south"}
+    assert all("standard" in site["tfidf_local"] for site in results["sites"].values())
+    assert {"tfidf_balanced_pooled", "tfidf_balanced_local"} == set(results["baselines"])

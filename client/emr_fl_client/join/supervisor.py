@@ -34,8 +34,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 2.0, 300.0
 GREET_SECONDS = 15.0
 """How often the server is greeted while all is well: finds out that it is gone, finished, or will not have us any more."""
 REJOIN_PAUSE = 5.0
+"""Before a node that ended is started again; grows by `GROWTH` while nodes end young."""
+GROWTH = 1.6
 SETTLED_SECONDS = 120.0
-"""A worker that lived so long was not broken from the start: its crashes are counted anew."""
+"""A worker or node that lived so long was not broken from the start: its ends are counted anew."""
 NODE_PROGRAM = "from flwr.supernode.cli.flower_supernode import flower_supernode; flower_supernode()"
 WORKER_CRASHES = 5
 
@@ -75,7 +77,7 @@ class Join:
     # --- the life of a member --------------------------------------------------------------------------------------------
 
     def _stay(self) -> int:
-        pause = FIRST_PAUSE
+        pause, rejoin = FIRST_PAUSE, 0.0
         while not self._stop.is_set():
             incarnation = secrets.token_hex(8)
             try:
@@ -87,7 +89,7 @@ class Join:
                     + tr("; trying again", "；正在重试")
                 )
                 self._stop.wait(pause)
-                pause = min(LONGEST_PAUSE, pause * 1.6)
+                pause = min(LONGEST_PAUSE, pause * GROWTH)
                 continue
             if self._finished(reply):
                 return 0
@@ -101,11 +103,13 @@ class Join:
             if reply.node:
                 kit = self.place.kit
                 deactivate_node(self._greeter.address, kit.ca_certificate, kit.node_key_path, int(reply.node))
+            began = time.monotonic()
             self._start_node()
             if self._watch():
                 return 0
             stop_child(self._node)
-            self._stop.wait(REJOIN_PAUSE)
+            rejoin = rejoin_pause(rejoin, time.monotonic() - began)
+            self._stop.wait(rejoin)
         raise Interrupted(tr("left the federation as asked", "已按要求离开联邦"), where=self.place.name)
 
     def _watch(self) -> bool:
@@ -273,6 +277,13 @@ class _Told(EmrFlError):
 
     def render(self) -> str:
         return self.message
+
+
+def rejoin_pause(last: float, lived: float) -> float:
+    """Seconds to wait after a node that lived `lived` seconds; `last`: the pause before it was started, 0 for the first."""
+    if last == 0.0 or lived > SETTLED_SECONDS:
+        return REJOIN_PAUSE
+    return min(LONGEST_PAUSE, last * GROWTH)
 
 
 def _phase(reply: HelloReply) -> str:

@@ -14,7 +14,7 @@ from emr_fl_deploy.run_folder import (
     finished,
     nothing_to_continue,
 )
-from emr_fl_deploy.simulate.preflight import check_sources
+from emr_fl_deploy.simulate.preflight import check_device, check_labels, check_model, check_sources
 from emr_fl_shared.config import Settings, load_settings, parse_assignments, settings_from, write_settings
 from emr_fl_shared.config.loading import ENVIRONMENT, environment_assignments, merge, read_toml
 from emr_fl_shared.errors import UsageError
@@ -67,7 +67,11 @@ def start(
     folder = _folder(config, out, resume)
     settings = _settings(config, folder, resume, assignments)
     # sites that the file names for a simulation have their exports elsewhere
-    check_sources(settings.model_copy(update={"sites": {}}))
+    own = settings.model_copy(update={"sites": {}})
+    check_sources(own)
+    check_labels(own)
+    check_device(own)
+    check_model(own)
     folder.mkdir(parents=True, exist_ok=True)
     if not resume:
         write_settings(settings, folder / SETTINGS)
@@ -107,8 +111,9 @@ def _settings(config: Path | None, folder: Path, resume: bool, assignments: tupl
     settings = settings_from(read_toml(path), where=str(path))
     if given is None:
         # what is given beside --resume is laid over the run's own settings: only what differs is refused
-        around = environment_assignments()
-        tree = merge(merge(settings.as_toml_dict(), around), overrides)
+        own = settings.as_toml_dict()
+        around = environment_assignments(own)
+        tree = merge(merge(own, around), overrides)
         given = settings_from(tree, where=str(path), over=[("--set", overrides), (ENVIRONMENT, around)])
         given = given.with_paths_from(folder.resolve()).resolved()
     check_same(settings, given, path)

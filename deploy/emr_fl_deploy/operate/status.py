@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from emr_fl_deploy.run_folder import finished
-from emr_fl_server.superlink.presence import read_presence
+from emr_fl_server.superlink.presence import read_json, read_presence
 from emr_fl_server.superlink.status import FOLDER, SERVER_FILE, STOP_FILE, read_progress, site_states
 from emr_fl_shared.errors import EmrFlError, UsageError
 from emr_fl_shared.kit import read_server_kit
@@ -147,10 +147,14 @@ def as_json(data: dict[str, Any]) -> str:
 
 def _server(folder: Path) -> dict[str, Any] | None:
     """What `server.json` says, if that process is alive."""
+    server = read_json(folder / SERVER_FILE)
+    pid = server.get("pid")
+    # os.kill takes 0 and negative numbers for groups of processes
+    if type(pid) is not int or pid <= 0 or not isinstance(server.get("kit"), str):
+        return None
     try:
-        server: dict[str, Any] = json.loads((folder / SERVER_FILE).read_text())
-        os.kill(int(server["pid"]), 0)
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        os.kill(pid, 0)
+    except (OSError, OverflowError):
         return None
     return server
 

@@ -6,7 +6,7 @@ itself, through the same steps and with the same split as the site, and runs in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +41,7 @@ class Job:
 
 def run_tfidf(
     settings: Settings,
+    sites: Collection[str],
     taxonomy: Taxonomy,
     run: Path,
     validation: HeldOutSet,
@@ -48,8 +49,11 @@ def run_tfidf(
     *,
     parallel: int,
 ) -> dict[str, dict[str, Any]]:
-    """Scores by set: `pooled`, and under each site's name what it reaches alone."""
-    names = tuple(sorted(settings.sites))
+    """Scores by set: `pooled`, and under each site's name what it reaches alone.
+
+    `sites`: those whose training records count; one without a usable record ends it all with `DataError`.
+    """
+    names = tuple(sorted(sites))
     groups: dict[str, tuple[str, ...]] = {"pooled": names, **{name: (name,) for name in names}}
     jobs = {
         key: Job(group, settings, taxonomy.to_json(), run, validation, dict(sets))

@@ -23,8 +23,16 @@ from emr_fl_deploy.run_folder import (
     nothing_to_continue,
     other_settings,
 )
-from emr_fl_deploy.simulate.preflight import check_count, check_gpus, check_sources, read_all
-from emr_fl_deploy.simulate.sample import SAMPLE_MARK, SAMPLE_RECORDS, SAMPLE_SITES, Sample, read_sample
+from emr_fl_deploy.simulate.preflight import (
+    check_count,
+    check_device,
+    check_gpus,
+    check_labels,
+    check_model,
+    check_sources,
+    read_all,
+)
+from emr_fl_deploy.simulate.sample import DATA, SAMPLE_MARK, SAMPLE_RECORDS, SAMPLE_SITES, Sample, read_sample
 from emr_fl_shared.config import Settings, parse_assignments, settings_from, write_settings
 from emr_fl_shared.config.loading import ENVIRONMENT, differences, environment_assignments, merge, read_toml
 from emr_fl_shared.config.problems import Origin
@@ -149,16 +157,17 @@ def _made(request: Request, held: ExitStack) -> tuple[Path, Settings, list[str]]
         )
         sample.check()
         check_count(settings, sample.sites)
+        _check_means(settings.with_paths_from((folder / DATA).absolute()), request)
         _make(folder, held)
-        return _with_sample(folder, sample)
+        return _with_sample(folder, sample, request)
     settings = settings.with_paths_from(asked.base.resolve()).resolved()
-    warnings = _checked(settings)
+    warnings = _checked(settings, request)
     _make(folder, held)
     write_settings(settings, folder / SETTINGS)
     return folder, settings, warnings
 
 
-def _with_sample(folder: Path, sample: Sample) -> tuple[Path, Settings, list[str]]:
+def _with_sample(folder: Path, sample: Sample, request: Request) -> tuple[Path, Settings, list[str]]:
     try:
         base = sample.make(folder)
     except KeyboardInterrupt:
@@ -166,15 +175,23 @@ def _with_sample(folder: Path, sample: Sample) -> tuple[Path, Settings, list[str
     file = base / "federation.toml"
     settings = settings_from(merge(read_toml(file), sample.settings), where=str(file))
     settings = settings.with_paths_from(base.resolve()).resolved()
-    warnings = _checked(settings)
+    warnings = _checked(settings, request)
     write_settings(settings, folder / SETTINGS)
     return folder, settings, warnings
 
 
-def _checked(settings: Settings) -> list[str]:
+def _checked(settings: Settings, request: Request) -> list[str]:
     check_count(settings, len(settings.sites))
     check_sources(settings)
+    _check_means(settings, request)
     return read_all(settings)
+
+
+def _check_means(settings: Settings, request: Request) -> None:
+    """What can be refused without the data, the quickest first."""
+    check_labels(settings)
+    check_device(settings, request.gpus)
+    check_model(settings)
 
 
 def _resumed(request: Request, held: ExitStack) -> tuple[Path, Settings, list[str]]:
@@ -196,9 +213,9 @@ def _resumed(request: Request, held: ExitStack) -> tuple[Path, Settings, list[st
         layers = [tree for _, tree in asked.over] if asked.base is None else [asked.tree]
         if any(merge(sample.settings, tree) != sample.settings for tree in layers):
             raise other_settings(folder, *differences(sample.settings, asked.tree))
-        return _with_sample(folder, sample)
+        return _with_sample(folder, sample, request)
     settings = settings_from(read_toml(path), where=str(path))
-    asked = _settings_tree(request)
+    asked = _settings_tree(request, settings.as_toml_dict())
     if request.config or request.data:
         tree, base = asked.tree, asked.base
         if base is None:
@@ -212,7 +229,7 @@ def _resumed(request: Request, held: ExitStack) -> tuple[Path, Settings, list[st
     given = settings_from(tree, where=asked.where, over=asked.over)
     given = given.with_paths_from(base.resolve()).resolved()
     check_same(settings, given, folder)
-    return folder, settings, _checked(settings)
+    return folder, settings, _checked(settings, request)
 
 
 @dataclass(frozen=True)
@@ -226,7 +243,8 @@ class _Asked:
     over: tuple[Origin, ...]
 
 
-def _settings_tree(request: Request) -> _Asked:
+def _settings_tree(request: Request, own: Mapping[str, Any] | None = None) -> _Asked:
+    """What was asked for; `own`: settings of the run that is continued, over which it will be laid."""
     tree: dict[str, Any] = {}
     base: Path | None = None
     where = ""
@@ -248,8 +266,9 @@ def _settings_tree(request: Request) -> _Asked:
             base = request.config.parent
         tree = merge(tree, given)
         over.append((str(request.config), given))
-    over.append((ENVIRONMENT, environment_assignments()))
-    over.append(("--set", parse_assignments(request.assignments)))
+    assigned = parse_assignments(request.assignments)
+    over.append((ENVIRONMENT, environment_assignments(merge(merge(own or {}, tree), assigned))))
+    over.append(("--set", assigned))
     if request.rounds is not None:
         over.append(("--rounds", {"federation": {"rounds": request.rounds}}))
     if request.seed is not None:
@@ -267,7 +286,7 @@ def _section(tree: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _newest() -> Path:
-    """The run under `runs/` that was begun last and is not finished: it has no results yet."""
+    """The run under `runs/` that was begun last and is not finished: it has no results yet, or not the baselines beside them."""
     runs = begun(SETTINGS, SAMPLE_MARK)
     unfinished = [folder for folder in runs if not finished(folder)]
     if unfinished:
@@ -277,7 +296,9 @@ def _newest() -> Path:
         if runs
         else tr("there is no run to continue", "没有可继续的运行"),
         where="runs/",
-        expected=tr(f"a run without {RESULTS}", f"没有 {RESULTS} 的运行") if runs else "",
+        expected=tr(f"a run without {RESULTS} or without its baselines", f"没有 {RESULTS} 或基线未完成的运行")
+        if runs
+        else "",
         do=tr("give the run folder with --out", "请用 --out 指定运行目录"),
     )
 

@@ -11,8 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emr_fl_shared.config import Settings
+from emr_fl_shared.config.settings import TINY
 from emr_fl_shared.errors import DataError, SettingsError, UsageError
-from emr_fl_shared.labels import COLUMN, Taxonomy, column_taxonomy, load_taxonomy, map_labels
+from emr_fl_shared.labels import (
+    COLUMN,
+    Taxonomy,
+    check_several,
+    column_taxonomy,
+    load_taxonomy,
+    map_labels,
+)
 from emr_fl_shared.messages import tr
 from emr_fl_shared.preparation import count_labels
 from emr_fl_shared.records import Record, note_text
@@ -68,8 +76,49 @@ def check_gpus(gpus: float) -> None:
         )
 
 
+def check_device(settings: Settings, gpus: float | None = None) -> None:
+    """Raises `SettingsError` if `[training]` asks for a GPU that is not there.
+
+    `gpus`: how many each site of a simulation is given; where it is 0, sites see none of them.
+    """
+    device, precision = settings.training.device, settings.training.precision
+    if device.startswith("cuda"):
+        from emr_fl_shared.model.precision import choose_device  # imports torch
+
+        choose_device(device)
+    if gpus == 0 and (device.startswith("cuda") or precision == "fp16"):
+        name, got = ("device", device) if device.startswith("cuda") else ("precision", precision)
+        raise SettingsError(
+            tr("the sites of a simulation are given no GPU", "模拟中的各机构未分配 GPU"),
+            where=f"training.{name}",
+            got=got,
+            do=tr(
+                f'give each site one with --gpus 1 (or a share), or set training.{name} = "auto"',
+                f'请用 --gpus 1（或分数）为每家机构分配 GPU，或设 training.{name} = "auto"',
+            ),
+        )
+
+
+def check_model(settings: Settings) -> None:
+    """Raises `ModelError` if the encoder, or a site's own copy of it, can't be loaded."""
+    if settings.model.name == TINY:
+        return
+    from emr_fl_shared.model.encoder import check_source  # imports torch and transformers
+
+    check_source(settings.model.name)
+    for name, site in sorted(settings.sites.items()):
+        if site.model is not None:
+            check_source(site.model, where=f"sites.{name}.model")
+
+
+def check_labels(settings: Settings) -> None:
+    """Raises `SettingsError` for a label set that can't be loaded or has one label only; one from the data is known later."""
+    if settings.labels.taxonomy != COLUMN:
+        load_taxonomy(settings.labels.taxonomy)
+
+
 def check_sources(settings: Settings) -> None:
-    """Raises `SettingsError` or `DataError` for a set or a file that is not there, and for a label set that can't be loaded."""
+    """Raises `SettingsError` or `DataError` for a set or a file that is not there."""
     from emr_fl_server.evaluation.held_out import standard_path
 
     standard_path(settings)
@@ -91,14 +140,13 @@ def check_sources(settings: Settings) -> None:
                     "请检查路径；它相对于设置文件所在目录",
                 ),
             )
-    if settings.labels.taxonomy != COLUMN:
-        load_taxonomy(settings.labels.taxonomy)
 
 
 def read_all(settings: Settings) -> list[str]:
     """Read every file once, so that a bad one is said at once and not after minutes; returns the warnings.
 
-    Raises `DataError` as `read_records` does, and where too few sites have a record with a label of the label set.
+    Raises `DataError` as `read_records` does, where too few sites have a record with a label of the label set, and where there
+    is but one label.
     """
     warnings: list[str] = []
     files: list[_File] = []
@@ -123,6 +171,7 @@ def read_all(settings: Settings) -> list[str]:
     for file in files:
         warnings += _of_file(file, taxonomy)
     _check_left(files, taxonomy, settings.federation.min_sites)
+    check_several(taxonomy)
     return [*warnings, *_of_length(files, settings.model.max_length), *_of_labels(files)]
 
 

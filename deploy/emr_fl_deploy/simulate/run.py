@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from flwr.app import Context, RecordDict
 
+from emr_fl_deploy.run_folder import BASELINES_PENDING
 from emr_fl_deploy.simulate import baselines as beside
 from emr_fl_deploy.simulate.grid import InProcessGrid
 from emr_fl_deploy.simulate.sites import factories
@@ -84,6 +85,10 @@ class Simulation:
                 sample_data=self.sample_data,
             )
             self._keep_baselines(results)
+            if with_baselines and "baselines_s" not in results["cost"]:
+                results[BASELINES_PENDING] = (
+                    True  # a run that is stopped from here on is taken up by --resume
+                )
             write_outcome(self.folder, main, outcome, results)
             at = time.monotonic()
             if with_baselines:
@@ -93,6 +98,7 @@ class Simulation:
             release_free_memory()
             self._tfidf_baselines(main, results, held_out)
             results["cost"]["baselines_s"] = time.monotonic() - at
+            results.pop(BASELINES_PENDING, None)
             write_card(self.folder, results)
             write_results(self.folder, results)
         return results
@@ -166,7 +172,7 @@ class Simulation:
         }
 
     def _tfidf_baselines(self, main: Federation, results: dict[str, Any], held_out: HeldOutSets) -> None:
-        """TF-IDF with balanced logistic regression, pooled and per site."""
+        """TF-IDF with balanced logistic regression, pooled and per site, for the sites that gave the federation an update."""
         assert main.taxonomy is not None
         validation, sets = held_out.sets(main.taxonomy)
         scored = {name: held for name, held in sets.items() if name != "adversarial"}
@@ -175,13 +181,19 @@ class Simulation:
             "基线：TF-IDF + 类别平衡逻辑回归，汇总与各机构 …",
         )
         tfidf = beside.run_tfidf(
-            self.settings, main.taxonomy, self.folder, validation, scored, parallel=self.machine.parallel
+            self.settings,
+            results["sites"],
+            main.taxonomy,
+            self.folder,
+            validation,
+            scored,
+            parallel=self.machine.parallel,
         )
         local = {name: scores for name, scores in tfidf.items() if name != "pooled"}
         results["baselines"][beside.POOLED] = tfidf["pooled"]
         results["baselines"][beside.LOCAL] = beside.mean_scores(local)
         for name, scores in local.items():
-            results["sites"].setdefault(name, {})["tfidf_local"] = scores
+            results["sites"][name]["tfidf_local"] = scores
 
     def _say_attack(self) -> None:
         if self.settings.evaluation.adversarial.texts > 0:

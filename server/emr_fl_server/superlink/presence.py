@@ -5,15 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 PRESENCE_FILE = "presence.json"
 NODES_FILE = "nodes.json"
 """Fingerprint of a node's key → its id at Flower; written by the supervisor."""
+
+
+NewsT = TypeVar("NewsT")
 
 
 @dataclass
@@ -77,13 +83,32 @@ def replace_json(path: Path, value: Any) -> None:
         os.replace(part, path)
 
 
-def read_presence(folder: Path) -> dict[str, Seen]:
-    """The board as last written; empty while there is none."""
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a small file of news; empty where there is none, or something else."""
     try:
-        data = json.loads((folder / PRESENCE_FILE).read_text())
-        return {name: Seen(**seen) for name, seen in data.items()}
-    except (OSError, ValueError, TypeError):
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
         return {}
+    return value if isinstance(value, dict) else {}
+
+
+def typed(kind: TypeAdapter[NewsT], value: object) -> NewsT | None:
+    """`value` from a file of news, or `None` where it is not of that kind."""
+    try:
+        # as JSON again: strict validation takes no plain object for a dataclass otherwise
+        return kind.validate_json(json.dumps(value), strict=True)
+    except ValidationError:
+        return None
+
+
+_SEEN = TypeAdapter(Seen)
+_ID = re.compile(r"[0-9]{1,20}")
+
+
+def read_presence(folder: Path) -> dict[str, Seen]:
+    """The board as last written, without entries that are none; empty while there is none."""
+    found = {name: typed(_SEEN, value) for name, value in read_json(folder / PRESENCE_FILE).items()}
+    return {name: seen for name, seen in found.items() if seen is not None}
 
 
 class FilePresence:
@@ -99,8 +124,9 @@ class FilePresence:
 
 
 def read_nodes(folder: Path) -> Mapping[str, int]:
-    """The nodes that are registered with Flower; empty while there are none."""
-    try:
-        return {str(key): int(node) for key, node in json.loads((folder / NODES_FILE).read_text()).items()}
-    except (OSError, ValueError, AttributeError):
-        return {}
+    """The nodes that are registered with Flower, without entries that are none; empty while there are none.
+
+    The ids are written as text.
+    """
+    nodes = read_json(folder / NODES_FILE)
+    return {key: int(node) for key, node in nodes.items() if isinstance(node, str) and _ID.fullmatch(node)}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from emr_fl_server.superlink.presence import Seen, replace_json
+from pydantic import TypeAdapter
+
+from emr_fl_server.superlink.presence import Seen, read_json, replace_json, typed
 from emr_fl_shared.hello import Phase
 from emr_fl_shared.wire import TrainReply
 
@@ -41,12 +42,12 @@ class Progress:
     note: str = ""
 
 
+_PROGRESS = TypeAdapter(Progress)
+
+
 def read_progress(folder: Path) -> Progress:
     """The last word of the round loop; the initial one while there is none."""
-    try:
-        return Progress(**json.loads((folder / PROGRESS_FILE).read_text()))
-    except (OSError, ValueError, TypeError):
-        return Progress()
+    return typed(_PROGRESS, read_json(folder / PROGRESS_FILE)) or Progress()
 
 
 class ProgressWriter:

@@ -19,7 +19,7 @@ from emr_fl_shared.messages import tr
 
 ENVIRONMENT = "EMR_FL_SET__…"
 ENVIRONMENT_PREFIX = "EMR_FL_SET__"
-"""`EMR_FL_SET__TRAINING__EPOCHS=2` sets `training.epochs`; the double underscore stands for the dot."""
+"""`EMR_FL_SET__TRAINING__EPOCHS=2` sets `training.epochs`; the double underscore stands for the dot, and case does not count."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -69,12 +69,19 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
     return tree
 
 
-def environment_assignments(environment: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Settings given by environment variables that begin with `EMR_FL_SET__`."""
+def environment_assignments(
+    known: Mapping[str, Any], environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Settings given by environment variables that begin with `EMR_FL_SET__`, to be laid over the tree `known`.
+
+    A part of a variable's name that is a key of `known` but for its case takes that key's spelling (names of sites may have
+    capitals); any other one is taken in lower case. Raises `UsageError` where several keys differ in case only and the
+    variable spells none of them.
+    """
     tree: dict[str, Any] = {}
     for name, value in sorted((environment if environment is not None else os.environ).items()):
         if name.startswith(ENVIRONMENT_PREFIX):
-            path = [part.lower() for part in name[len(ENVIRONMENT_PREFIX) :].split("__") if part]
+            path = _spelt_as_in(known, [part for part in name[len(ENVIRONMENT_PREFIX) :].split("__") if part])
             if path:
                 _merge_at(tree, path, _toml_value(value))
     return tree
@@ -88,7 +95,7 @@ def load_settings(
 ) -> Settings:
     """Settings from a file (or the defaults), the environment and `overrides`, strongest last."""
     tree: dict[str, Any] = read_toml(path) if path else {}
-    given = environment_assignments(environment)
+    given = environment_assignments(merge(tree, overrides or {}), environment)
     return settings_from(
         merge(merge(tree, given), overrides or {}),
         where=str(path) if path else "",
@@ -122,6 +129,26 @@ def load_site_settings(path: Path) -> SiteSettings:
 def write_settings(settings: Settings, path: Path) -> None:
     """Write `settings` as TOML, the whole file or none. Raises `StorageError`."""
     write_durably(path, [tomli_w.dumps(settings.as_toml_dict()).encode()])
+
+
+def _spelt_as_in(known: Mapping[str, Any], parts: Sequence[str]) -> list[str]:
+    """`parts` as the keys of `known` are spelt, level by level."""
+    path: list[str] = []
+    level: Any = known
+    for part in parts:
+        keys = list(level) if isinstance(level, Mapping) else []
+        found = [part] if part in keys else [key for key in keys if key.casefold() == part.casefold()]
+        if len(found) > 1:
+            raise UsageError(
+                tr("several names differ in case only", "多个名称仅大小写不同"),
+                where=ENVIRONMENT,
+                got=".".join([*path, part]),
+                expected=" | ".join(found),
+                do=tr("spell it in the variable as in the settings", "请在变量名中按设置里的大小写书写"),
+            )
+        path.append(found[0] if found else part.lower())
+        level = level.get(path[-1]) if isinstance(level, Mapping) else None
+    return path
 
 
 def _toml_value(text: str) -> Any:

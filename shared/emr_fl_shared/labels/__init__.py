@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from emr_fl_shared.labels.icd10 import ParsedCode, parse_code, parse_range
 from emr_fl_shared.labels.mapping import map_labels
-from emr_fl_shared.labels.taxonomy import COLUMN, CodeResult, Label, Taxonomy, column_taxonomy, load_taxonomy
+from emr_fl_shared.labels.taxonomy import (
+    COLUMN,
+    CodeResult,
+    Label,
+    Taxonomy,
+    check_several,
+    column_taxonomy,
+    load_taxonomy,
+)
 
 __all__ = [
     "COLUMN",
@@ -12,6 +20,7 @@ __all__ = [
     "Label",
     "ParsedCode",
     "Taxonomy",
+    "check_several",
     "column_taxonomy",
     "load_taxonomy",
     "map_labels",

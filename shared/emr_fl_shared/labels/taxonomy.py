@@ -197,6 +197,17 @@ def column_taxonomy(names: Iterable[str]) -> Taxonomy:
     return Taxonomy(COLUMN, "1", labels)
 
 
+def check_several(taxonomy: Taxonomy) -> None:
+    """Raises `DataError` if there are fewer than two labels."""
+    if len(taxonomy) < 2:
+        raise DataError(
+            tr("there is only one label: nothing to tell apart", "只有一个标签，无从区分"),
+            where="labels",
+            got=str(len(taxonomy)),
+            expected=">= 2",
+        )
+
+
 @cache
 def _built_in(name: str) -> Taxonomy:
     resource = files("emr_fl_shared") / "resources" / "labels" / f"{name}.csv"

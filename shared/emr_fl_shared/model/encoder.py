@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 TINY = "tiny"
+WEIGHTS_FILE, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 @dataclass
@@ -150,6 +152,75 @@ def find_source(name: str) -> str:
             ),
         )
     return str(folder)
+
+
+def check_source(name: str, *, where: str = "model.name") -> None:
+    """Find out cheaply whether `build_model` can load `name`: nothing is downloaded, and no weights are read but their headers.
+
+    A hub name that is in the cache with its weights needs no network; any other one must be known to the hub.
+
+    Raises:
+        ModelError: as `build_model` does; `where` is the setting that it names.
+    """
+    if name == TINY:
+        return
+    try:
+        source = find_source(name)
+        if Path(source).is_dir():
+            load_config_and_tokenizer(source)
+            with loading(source):
+                _check_headers(Path(source))
+        elif not _cached(source):
+            _check_hub(source)
+    except ModelError as error:
+        raise ModelError(
+            error.message, where=where, got=error.got, expected=error.expected, do=error.do
+        ) from error
+
+
+def _check_headers(folder: Path) -> None:
+    """Raises where the weights that transformers would read are cut off, something else, or not all there."""
+    from safetensors import safe_open
+
+    if (folder / WEIGHTS_FILE).is_file():
+        names = {WEIGHTS_FILE}
+    elif (folder / WEIGHTS_INDEX).is_file():
+        names = _shards(folder / WEIGHTS_INDEX)
+    else:
+        return  # the configuration may give them another name
+    for name in sorted(names):
+        with safe_open(folder / name, framework="pt"):
+            pass
+
+
+def _shards(index: Path) -> set[str]:
+    return set(json.loads(index.read_bytes())["weight_map"].values())
+
+
+def _cached(name: str) -> bool:
+    """Whether the hub's cache on this machine holds the configuration and all weights."""
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        if not isinstance(try_to_load_from_cache(name, "config.json"), str):
+            return False
+        if isinstance(try_to_load_from_cache(name, WEIGHTS_FILE), str):
+            return True
+        index = try_to_load_from_cache(name, WEIGHTS_INDEX)
+        return isinstance(index, str) and all(
+            isinstance(try_to_load_from_cache(name, shard), str) for shard in _shards(Path(index))
+        )
+    except (ValueError, LookupError, TypeError, AttributeError, OSError):
+        return False  # no name that the hub could have, or a damaged index
+
+
+def _check_hub(name: str) -> None:
+    """Raises `ModelError` if the hub can't be reached or has no such model."""
+    from huggingface_hub import file_exists
+
+    with loading(name):
+        if not file_exists(name, "config.json"):
+            raise FileNotFoundError("config.json")
 
 
 def load_config_and_tokenizer(source: str) -> tuple[Any, Any]:

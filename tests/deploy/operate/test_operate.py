@@ -125,6 +125,30 @@ def test_the_default_folder(work: Path, starts: list[Server]) -> None:
         pytest.param(["--config", "study.toml", "--out", "full"], 2, "not empty", id="--out full"),
         pytest.param(["--config", "study.toml", "--out", "study.toml"], 2, "not empty", id="--out a file"),
         pytest.param(["--config", "study.toml", "--set", "a.b=1"], 2, "--set", id="unknown setting"),
+        pytest.param(
+            ["--config", "study.toml", "--set", "model.name=/no/such/model"],
+            1,
+            "model.name: there is no such model folder",
+            id="no model",
+        ),
+        pytest.param(
+            ["--config", "study.toml", "--set", "model.name=full"],
+            1,
+            "model.name: the model folder has no config.json",
+            id="a folder that is no model",
+        ),
+        pytest.param(
+            ["--config", "study.toml", "--set", "training.device=cuda:99"],
+            2,
+            "training.device: no such GPU",
+            id="no GPU",
+        ),
+        pytest.param(
+            ["--config", "study.toml", "--set", "labels.taxonomy=one.csv"],
+            2,
+            "one label only",
+            id="one label",
+        ),
         pytest.param(["--resume"], 2, "there is no run", id="nothing to continue"),
         pytest.param(["--resume", "--out", "full"], 2, "no run to continue", id="no run in --out"),
         pytest.param(["--resume", "--out", "none"], 2, "no run to continue", id="no --out"),
@@ -140,6 +164,7 @@ def test_a_start_that_is_refused(
 ) -> None:
     (work / "full").mkdir()
     (work / "full" / "file").touch()
+    (work / "one.csv").write_text("id,zh\n1,呼吸\n", encoding="utf-8")
     before = everything(work)
     refused(["server", "start", *more], code, words, capsys)
     assert starts == [] and everything(work) == before
@@ -286,14 +311,20 @@ def test_status_where_the_kit_is_gone(tmp_path: Path) -> None:
         pytest.param("{}", id="no pid"),
         pytest.param("[1]", id="list"),
         pytest.param('{"pid": null}', id="null"),
-        pytest.param('{"pid": 99999999999999999999}', id="no number of a process"),
+        pytest.param('{"pid": 99999999999999999999, "kit": "k"}', id="no number of a process"),
+        pytest.param('{"pid": 0, "kit": "k"}', id="a group of processes"),
+        pytest.param('{"pid": -1, "kit": "k"}', id="all processes"),
+        pytest.param('{"pid": true, "kit": "k"}', id="pid true"),
+        pytest.param('{"pid": OWN, "kit": null}', id="kit null"),
+        pytest.param('{"pid": OWN}', id="no kit"),
         pytest.param("DEAD", id="a process that is over"),
     ],
 )
 def test_no_server_where_its_file_says_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
 ) -> None:
-    out = with_server(tmp_path / "run", content.replace("DEAD", json.dumps({"pid": dead_process()})))
+    dead = json.dumps({"pid": dead_process(), "kit": "k"})
+    out = with_server(tmp_path / "run", content.replace("DEAD", dead).replace("OWN", str(os.getpid())))
     assert gather(out)["running"] is False
     refused(["server", "stop", "--out", str(out)], 2, "no server works in this run folder", capsys)
     assert not (out / FOLDER / STOP_FILE).exists()

@@ -67,7 +67,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     provision(settings_of(), tmp_path / "kits")
     (tmp_path / "standard.csv").write_text("text,labels\n咳嗽,a\n")
     config = tmp_path / "federation.toml"
-    config.write_text('[evaluation.sets]\nstandard = "standard.csv"\n')
+    config.write_text('[model]\nname = "tiny"\n[evaluation.sets]\nstandard = "standard.csv"\n')
     return {
         "config": config,
         "kit": tmp_path / "kits" / "server",

@@ -150,7 +150,7 @@ def test_a_site_that_can_write_no_receipt_says_so_and_answers_nothing(
     ) as grid:
         nodes = {node.name: node.node_id for node in grid.get_nodes()}
         asking = Asking(DESCRIBE, DescribeRequest(run="r", label_names=True), None, 60.0)
-        (answer,) = ask(grid, {"north": nodes["north"]}, asking, AlwaysThere(), lambda _: True)
+        (answer,) = ask(grid, {"north": nodes["north"]}, asking, AlwaysThere(), lambda: True)
         assert answer.failure == "no answer: the site's process ended"
         assert not describe(grid, nodes["south"]).has_error()
     ((site, event),) = said

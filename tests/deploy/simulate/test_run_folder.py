@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from emr_fl_deploy.operate.start import newest_run
+from emr_fl_deploy.run_folder import finished
 from emr_fl_deploy.simulate import command
 from emr_fl_deploy.simulate.command import Request, _prepare_folder
 from emr_fl_shared.errors import SettingsError, UsageError
@@ -113,6 +114,22 @@ def test_the_environment_counts_beside_resume(
         _prepare_folder(Request(out=run, resume=True))
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_the_environment_reaches_a_site_with_capitals_in_its_name(
+    hand_written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resume: bool
+) -> None:
+    file = hand_written / "federation.toml"
+    file.write_text(file.read_text(encoding="utf-8").replace("sites.north", "sites.North"), encoding="utf-8")
+    if resume:
+        study_run(hand_written, tmp_path / "run")
+    monkeypatch.setenv("EMR_FL_SET__SITES__NORTH__POLICY__MAX_ROUNDS", "10000" if resume else "7")
+    out = tmp_path / "run"
+    request = Request(resume=True, out=out) if resume else Request(data=hand_written, out=out)
+    _, settings, _ = _prepare_folder(request)
+    assert set(settings.sites) == {"North", "south"}
+    assert settings.sites["North"].policy.max_rounds == (10_000 if resume else 7)
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no run to continue"):
         _prepare_folder(Request(out=tmp_path, resume=True))
@@ -166,6 +183,23 @@ def test_two_runs_do_not_work_in_one_folder(hand_written: Path, tmp_path: Path, 
             raise AssertionError
     with only_one(run / RUN_LOCK, "free again"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("text", "done"),
+    [
+        pytest.param(None, False, id="none"),
+        pytest.param("{}", True, id="an object"),
+        pytest.param('{"baselines_pending": true}', False, id="baselines pending"),
+        pytest.param('{"baselines_pending": false}', True, id="baselines not pending"),
+        pytest.param("[1]", True, id="a list"),
+        pytest.param("", True, id="damaged"),
+    ],
+)
+def test_which_run_is_finished(tmp_path: Path, text: str | None, done: bool) -> None:
+    if text is not None:
+        (tmp_path / "results.json").write_text(text)
+    assert finished(tmp_path) is done
 
 
 def test_the_newest_unfinished_run_is_continued(

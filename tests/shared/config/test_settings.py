@@ -76,7 +76,41 @@ def test_bad_assignment_is_a_usage_error(text: str) -> None:
 
 
 def test_environment_ignores_other_variables() -> None:
-    assert environment_assignments({"EMR_FL_LANG": "zh", "PATH": "x"}) == {}
+    assert environment_assignments({}, {"EMR_FL_LANG": "zh", "PATH": "x"}) == {}
+
+
+SITES = '[sites.Hospital-A]\nsource = "a.csv"\n[sites.b]\nsource = "b.csv"\n[sites.b.columns]\nZS = "text"\n'
+
+
+@pytest.mark.parametrize("name", ["HOSPITAL-A", "hospital-a", "Hospital-A"])
+def test_the_environment_reaches_a_site_whatever_the_case_of_its_name(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "f.toml"
+    file.write_text(SITES, encoding="utf-8")
+    given = {f"EMR_FL_SET__SITES__{name}__SOURCE": "other.csv", "EMR_FL_SET__SITES__B__COLUMNS__ZS": "labels"}
+    sites = load_settings(file, environment=given).sites
+    assert set(sites) == {"Hospital-A", "b"}
+    assert (sites["Hospital-A"].source, sites["b"].source) == ("other.csv", "b.csv")
+    assert sites["b"].columns == {"ZS": "labels"}
+
+
+def test_the_environment_reaches_a_site_that_the_command_line_named() -> None:
+    settings = load_settings(
+        None,
+        environment={"EMR_FL_SET__SITES__NORTH__POLICY__MAX_ROUNDS": "3"},
+        overrides=parse_assignments(["sites.North.source=n.csv"]),
+    )
+    assert settings.sites["North"].policy.max_rounds == 3
+
+
+def test_names_that_differ_in_case_only_are_told_apart_or_refused() -> None:
+    known = {"sites": {"A": {"source": "1"}, "a": {"source": "2"}}}
+    for name in ("A", "a"):
+        found = environment_assignments(known, {f"EMR_FL_SET__SITES__{name}__SOURCE": "x"})
+        assert found == {"sites": {name: {"source": "x"}}}
+    both = {"sites": {"Ab": {}, "aB": {}}}
+    with pytest.raises(UsageError, match=r"sites\.AB.*Ab \| aB") as caught:
+        environment_assignments(both, {"EMR_FL_SET__SITES__AB__SOURCE": "x"})
+    assert caught.value.exit_code == 2
 
 
 def test_frozen() -> None:

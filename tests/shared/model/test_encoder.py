@@ -21,6 +21,7 @@ from transformers import (
 from emr_fl_shared.errors import ModelError
 from emr_fl_shared.model.encoder import (
     build_model,
+    check_source,
     encode,
     label_row_parameters,
     output_layer,
@@ -156,9 +157,69 @@ def _not_json(path: Path) -> str:
 def test_a_folder_that_can_not_be_used_is_refused_with_one_message(
     make, message: str, tmp_path: Path
 ) -> None:
+    folder = make(tmp_path / "model")
     with pytest.raises(ModelError, match=message) as caught:
-        build_model(make(tmp_path / "model"), LABELS)
+        build_model(folder, LABELS)
     assert caught.value.where == "model.name"
+    with pytest.raises(ModelError, match=message) as found:
+        check_source(folder, where="sites.a.model")
+    assert found.value.where == "sites.a.model"
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "electra"])
+def test_a_folder_that_can_be_used_passes_the_check(kind: str, tmp_path: Path) -> None:
+    check_source(str(folder_of(kind, tmp_path / kind)))
+    check_source("tiny")
+
+
+def sharded(path: Path) -> Path:
+    """A local encoder whose weights lie in several files."""
+    folder_of("bert", path)
+    model = AutoModelForSequenceClassification.from_pretrained(path)
+    (path / "model.safetensors").unlink()
+    model.save_pretrained(path, max_shard_size="2KB")
+    return path
+
+
+def test_weights_in_several_files_are_all_looked_for(tmp_path: Path) -> None:
+    folder = sharded(tmp_path / "model")
+    check_source(str(folder))
+    build_model(str(folder), LABELS)
+    last = sorted(folder.glob("model-*.safetensors"))[-1]
+    last.unlink()
+    with pytest.raises(ModelError, match="can't be read"):
+        check_source(str(folder))
+    last.with_name("model.safetensors.index.json").write_text("[]")
+    with pytest.raises(ModelError, match="can't be read"):
+        check_source(str(folder))
+
+
+@pytest.mark.parametrize("name", ["nobody-here/no-such-encoder", "not a name"])
+def test_a_hub_name_that_leads_nowhere_is_found_out(name: str) -> None:
+    with pytest.raises(ModelError, match="can't be fetched from the hub") as caught:
+        check_source(name)
+    assert name in caught.value.got and "local folder" in caught.value.do
+
+
+def into_cache(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Lay a model into a hub cache under the name `nobody-here/cached`; returns its files."""
+    stored = cache / "models--nobody-here--cached"
+    (stored / "refs").mkdir(parents=True)
+    (stored / "refs" / "main").write_text("c0ffee")
+    folder.rename(cache / "files")
+    (stored / "snapshots").mkdir()
+    (cache / "files").rename(stored / "snapshots" / "c0ffee")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    return stored / "snapshots" / "c0ffee"
+
+
+@pytest.mark.parametrize("make", [lambda path: folder_of("bert", path), sharded], ids=["one file", "shards"])
+def test_a_model_in_the_cache_needs_no_network(make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = into_cache(make(tmp_path / "model"), tmp_path / "cache", monkeypatch)
+    check_source("nobody-here/cached")
+    sorted(files.glob("model*.safetensors"))[-1].unlink()
+    with pytest.raises(ModelError, match="can't be fetched from the hub"):
+        check_source("nobody-here/cached")
 
 
 def test_a_hub_name_without_network_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

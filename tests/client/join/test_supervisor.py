@@ -1,0 +1,85 @@
+"""`client join` with a real gateway, a real worker, and a node that ends as soon as it was started."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import write_notes
+from emr_fl_client.join import supervisor
+from emr_fl_client.join.place import Places
+from emr_fl_client.join.supervisor import (
+    GROWTH,
+    LONGEST_PAUSE,
+    REJOIN_PAUSE,
+    SETTLED_SECONDS,
+    Join,
+    rejoin_pause,
+)
+from emr_fl_shared.errors import Interrupted
+from public_port import PublicPort, public_port
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublicPort]:
+    with public_port(tmp_path_factory.mktemp("supervisor")) as gateway:
+        yield gateway
+
+
+class Pauses(threading.Event):
+    """Notes every pause between two nodes and leaves after `most` of them."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+        self.noted: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        caller = sys._getframe(1).f_code.co_name
+        if caller == "_stay" and timeout is not None:
+            self.noted.append(timeout)
+            if len(self.noted) == self.most:
+                self.set()
+        return super().wait(timeout)
+
+
+def test_nodes_that_end_young_are_started_ever_more_seldom(
+    port: PublicPort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kit = port.kits / "sites" / "north"
+    write_notes(kit / "records.csv", 60, 1)
+    starts = tmp_path / "starts"
+    # the fifth node lives long enough to be settled
+    program = (
+        f"import time; file = open({str(starts)!r}, 'a+'); file.write('.'); file.flush(); file.seek(0); "
+        "time.sleep(7 if len(file.read()) == 5 else 0); raise SystemExit(1)"
+    )
+    monkeypatch.setattr(supervisor, "NODE_PROGRAM", program)
+    monkeypatch.setattr(supervisor, "REJOIN_PAUSE", 0.01)
+    monkeypatch.setattr(supervisor, "LONGEST_PAUSE", 0.03)
+    monkeypatch.setattr(supervisor, "SETTLED_SECONDS", 6.0)
+    join = Join(Places("north", kit, state=tmp_path / "state").open())
+    join._stop = pauses = Pauses(6)
+    with pytest.raises(Interrupted, match="as asked"):
+        join.run()
+    assert pauses.noted == pytest.approx([0.01, 0.016, 0.0256, 0.03, 0.01, 0.016])
+    assert starts.read_text() == "......"
+    assert capsys.readouterr().err.count("the connection ended; joining again") == 6
+
+
+@pytest.mark.parametrize(
+    ("last", "lived", "pause"),
+    [
+        pytest.param(0.0, 0.1, REJOIN_PAUSE, id="the first"),
+        pytest.param(REJOIN_PAUSE, 0.1, REJOIN_PAUSE * GROWTH, id="young"),
+        pytest.param(LONGEST_PAUSE / 1.1, 0.1, LONGEST_PAUSE, id="not beyond the longest"),
+        pytest.param(LONGEST_PAUSE, SETTLED_SECONDS - 1, LONGEST_PAUSE, id="not settled yet"),
+        pytest.param(LONGEST_PAUSE, SETTLED_SECONDS + 1, REJOIN_PAUSE, id="settled"),
+    ],
+)
+def test_the_pause_before_a_node_is_started_again(last: float, lived: float, pause: float) -> None:
+    assert rejoin_pause(last, lived) == pytest.approx(pause)
