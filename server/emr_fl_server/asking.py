@@ -5,6 +5,7 @@ One deadline for the question, and patience by signs of life instead of more tim
 * A site whose node started anew since it was asked has lost the question (Flower keeps it in the node's memory): it is
   asked again. A site keeps its finished update on disk, so that asking again repeats the transfer, not the training.
 * A site that Flower reports as gone is asked again when it is back.
+* A site that was struck off the register (revoked, or its key replaced) is not waited for.
 * A site whose reply can't even be read has answered, badly: nothing that a site sends ends the question for the others.
 * Once what is there is enough, sites that are gone are waited for `ABSENCE_SECONDS` more; sites that show signs of
   life, until the deadline.
@@ -60,12 +61,19 @@ class Presence(Protocol):
         """Changes whenever the site's node was started anew."""
         ...
 
+    def struck_off(self, node: int) -> bool:
+        """Whether a node is no longer registered: it will never answer."""
+        ...
+
 
 class AlwaysThere:
     """Presence of sites whose processes can't be replaced (the in-process grid)."""
 
     def incarnation(self, site: str) -> str:
         return ""
+
+    def struck_off(self, node: int) -> bool:
+        return False
 
 
 @dataclass(frozen=True)
@@ -154,6 +162,9 @@ def ask(
         if resends and pending and time.monotonic() - looked > LOOK_SECONDS:
             looked = time.monotonic()
             _look(grid, pending, presence)
+            for site in [site for site, wanted in pending.items() if presence.struck_off(wanted.node)]:
+                del pending[site]
+                yield Answer(site, failure=tr("no longer registered", "已取消登记"))
             again = {
                 site: wanted
                 for site, wanted in pending.items()

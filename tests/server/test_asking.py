@@ -29,9 +29,13 @@ class Incarnations:
 
     def __init__(self) -> None:
         self.now: dict[str, str] = {}
+        self.gone: set[int] = set()
 
     def incarnation(self, site: str) -> str:
         return self.now.get(site, "1")
+
+    def struck_off(self, node: int) -> bool:
+        return node in self.gone
 
 
 @pytest.fixture
@@ -351,3 +355,13 @@ def test_a_fault_of_our_own_is_no_fault_of_a_site(clock: Clock, presence: Incarn
 
     with pytest.raises(OSError, match="No space"):
         asked(MemoryGrid(clock, {2: Node("a", [Make(full)])}), presence)
+
+
+def test_a_site_that_was_struck_off_is_not_waited_for(clock: Clock, presence: Incarnations) -> None:
+    grid = MemoryGrid(clock, {1: Node("a", [Say("A")]), 2: Node("b", [LOST])})
+    presence.gone.add(2)
+    began = clock.now
+    first, second = asked(grid, presence, need=2)
+    assert (first.site, first.failure) == ("a", "")
+    assert (second.site, second.failure) == ("b", "no longer registered")
+    assert clock.now - began < SOON

@@ -112,7 +112,7 @@ def read_presence(folder: Path) -> dict[str, Seen]:
 
 
 class FilePresence:
-    """`asking.Presence` from the gateway's file."""
+    """`asking.Presence` from the files of the gateway and the supervisor."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -121,6 +121,11 @@ class FilePresence:
         """The node's incarnation that the gateway saw last."""
         seen = read_presence(self._folder).get(site)
         return seen.incarnation if seen else ""
+
+    def struck_off(self, node: int) -> bool:
+        """Whether the supervisor's list has other nodes than this one; without a list nobody is struck off."""
+        nodes = read_nodes(self._folder)
+        return bool(nodes) and node not in nodes.values()
 
 
 def read_nodes(folder: Path) -> Mapping[str, int]:

@@ -113,3 +113,12 @@ def test_odd_progress_is_absent(tmp_path: Path, changes: dict[str, object]) -> N
     assert read_progress(tmp_path) == Progress("training", 2, since=1.0, asked=["north"])
     write(tmp_path / PROGRESS_FILE, json.dumps(good | changes))
     assert read_progress(tmp_path) == Progress()
+
+
+def test_a_node_is_struck_off_when_the_list_has_only_others(tmp_path: Path) -> None:
+    presence = FilePresence(tmp_path)
+    assert not presence.struck_off(7)
+    write(tmp_path / NODES_FILE, '{"f": "7", "g": "8"}')
+    assert not presence.struck_off(7)
+    write(tmp_path / NODES_FILE, '{"g": "8"}')
+    assert presence.struck_off(7)
