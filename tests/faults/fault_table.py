@@ -30,6 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -39,11 +40,18 @@ from typing import Any
 
 import httpx
 import psutil
+from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+from flwr.common.constant import TIMESTAMP_HEADER
+from flwr.proto.fleet_pb2 import PullMessagesRequest
+from flwr.proto.node_pb2 import Node
+from flwr.supercore.constant import FLEET_HTTP_SIGNATURE_HEADER
+from flwr.supercore.primitives.asymmetric import sign_message
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from emr_fl_shared.hello import HELLO_PATH
 from faults.federation_on_loopback import ENVIRONMENT, SITES, Loopback, emr_fl, federation, start_all
-from public_port import sign_registry
+from public_port import PULL, hello_of, key_header, sign_registry, signature
 
 ROUNDS = 10
 WORKER, GATEWAY = "superlink.worker", "superlink.gateway"
@@ -567,8 +575,8 @@ def strangers(folder: Path, expected: str) -> Iterator[Row]:
         foreign = other / "sites" / "north"
         shutil.copy(running.kit("north") / "SITE.toml", foreign / "SITE.toml")
         joins("kit of another federation", foreign, "not the server that the kit was made for")
-        for name, heard, ok in raw_strangers(running.port):
-            rows.append((name, heard, ok))
+        rows += raw_strangers(running.port)
+        rows += replays(running)
         finish(running)
         lost = missing(running)
         same = running.model_digest() == expected
@@ -627,6 +635,37 @@ def raw_strangers(port: int) -> Iterator[tuple[str, str, bool]]:
         f"https://127.0.0.1:{port}/v1/fleet/pull-messages", content=b"\0", verify=False, trust_env=False
     )
     yield "a client without a key", f"HTTP {answer.status_code}", answer.status_code in (401, 403)
+
+
+def replays(running: Loopback) -> Iterator[tuple[str, str, bool]]:
+    """What a site sent an hour ago, byte for byte, by someone who recorded it behind its TLS."""
+    before = datetime.now(UTC) - timedelta(hours=1)
+    body = hello_of(running.kits, VICTIM, time=before).model_dump_json().encode()
+    server = f"https://127.0.0.1:{running.port}"
+    answer = httpx.post(
+        server + HELLO_PATH,
+        content=body,
+        headers=signature(running.kits, VICTIM, body),
+        verify=False,
+        trust_env=False,
+    )
+    standing = answer.json().get("standing") if answer.status_code == 200 else answer.status_code
+    yield "a greeting of an hour ago, sent again", f"not taken: {standing}", standing == "clock"
+    key = load_ssh_private_key((running.kit(VICTIM) / "node.key").read_bytes(), None)
+    signed = b64encode(sign_message(key, before.isoformat().encode("ascii"))).decode("ascii")  # type: ignore[arg-type]
+    headers = {
+        **key_header(running.kits, VICTIM),
+        TIMESTAMP_HEADER: before.isoformat(),
+        FLEET_HTTP_SIGNATURE_HEADER: signed,
+        "content-type": "application/x-protobuf",
+    }
+    question = PullMessagesRequest(node=Node(node_id=1)).SerializeToString()
+    answer = httpx.post(server + PULL, content=question, headers=headers, verify=False, trust_env=False)
+    yield (
+        "a SuperNode's request of an hour ago, sent again",
+        f"HTTP {answer.status_code}",
+        answer.status_code == 401,
+    )
 
 
 def last_line(text: str) -> str:
