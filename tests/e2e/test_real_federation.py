@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -24,24 +26,63 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Loopbac
         start_all(running)
         running.until(lambda: running.progress()["phase"] == "training", "the first round")
         status = emr_fl("server", "status", "--out", running.run, "--json")
-        lines = [
-            " ".join(process.cmdline())
-            for name in ("server", *SITES)
-            for process in psutil.Process(running.processes[name].pid).children(recursive=True)
+        visible = [
+            " ".join([*process.cmdline(), *(f"{name}={value}" for name, value in process.environ().items())])
+            for process in members(running)
         ]
+        keys = secrets(running)
         ports = listening(running)
+        answers = {port: knock(port) for places in ports.values() for _, port in places}
         finish_all(running)
-        yield running, {"status": json.loads(status.stdout), "commands": lines, "ports": ports}
+        yield (
+            running,
+            {
+                "status": json.loads(status.stdout),
+                "visible": visible,
+                "secrets": keys,
+                "ports": ports,
+                "answers": answers,
+            },
+        )
+
+
+def members(running: Loopback) -> list[psutil.Process]:
+    """Every process of the federation."""
+    mains = [psutil.Process(process.pid) for process in running.processes.values()]
+    return [member for main in mains for member in (main, *main.children(recursive=True))]
+
+
+def secrets(running: Loopback) -> dict[str, list[bytes]]:
+    """What nobody else may see, by file: private keys line by line, and the secrets of the loopback ports."""
+    found = {}
+    for path in running.folder.rglob("*"):
+        if path.is_file() and (path.name.endswith((".key", "key.pem")) or "secret" in path.name):
+            lines = path.read_bytes().splitlines()
+            found[str(path.relative_to(running.folder))] = [line for line in lines if b"-----" not in line]
+    return found
+
+
+def knock(port: int) -> tuple[bytes, int]:
+    """What a stranger hears: bytes of an answer to plain HTTP, and the status of a request over TLS without any key."""
+    with socket.create_connection(("127.0.0.1", port), 10) as plain:
+        plain.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        plain.settimeout(10)
+        try:
+            heard = plain.recv(4096)
+        except ConnectionError:
+            heard = b""
+    url = f"https://127.0.0.1:{port}/v1/runtime/acquire-task"
+    return heard, httpx.post(url, content=b"", verify=False, trust_env=False).status_code
 
 
 def listening(running: Loopback) -> dict[str, list[tuple[str, int]]]:
     """Addresses on which each command's processes listen."""
     found: dict[str, list[tuple[str, int]]] = {}
     for name, process in running.processes.items():
-        members = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        main = psutil.Process(process.pid)
         found[name] = [
             (connection.laddr.ip, connection.laddr.port)
-            for member in members
+            for member in (main, *main.children(recursive=True))
             for connection in member.net_connections(kind="tcp")
             if connection.status == psutil.CONN_LISTEN
         ]
@@ -73,12 +114,28 @@ def test_status_said_who_is_in(finished: tuple[Loopback, dict]) -> None:
     assert status["disk_free_mb"] > 0
 
 
-def test_no_secret_stands_in_a_command_line(finished: tuple[Loopback, dict]) -> None:
+def test_no_secret_is_seen_from_outside(finished: tuple[Loopback, dict]) -> None:
+    running, seen = finished
+    keys = seen["secrets"]
+    # authority, signing and server; a node's key and the pseudonyms' at each site; a key and a secret at each loopback port
+    assert len(keys) == 3 + 2 * len(SITES) + 2 * (1 + len(SITES)), sorted(keys)
+    lines = {line for found in keys.values() for line in found if len(line) >= 24}
+    assert len(lines) > 20
+    for text in seen["visible"]:
+        assert "--token " not in text
+        assert not [line for line in lines if line in text.encode("utf-8", "surrogateescape")]
+    holders = {running.folder / name for name in keys}
+    for path in running.folder.rglob("*"):
+        if path.is_file() and path not in holders:
+            assert not [line for line in lines if line in path.read_bytes()], path
+
+
+def test_no_port_answers_without_tls_and_a_key(finished: tuple[Loopback, dict]) -> None:
     _, seen = finished
-    assert seen["commands"]
-    for line in seen["commands"]:
-        assert "--token " not in line
-        assert "PRIVATE KEY" not in line
+    assert len(seen["answers"]) == 2 + len(SITES)
+    for heard, status in seen["answers"].values():
+        assert b"HTTP" not in heard
+        assert status in (401, 403, 404)
 
 
 def test_only_the_gateway_listens_for_others_and_a_site_listens_for_nobody(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,18 @@ class SourceReport:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A row that was left out: its number in the file (the first line is 1), why, and its cells as they stand there.
+
+    For the hospital's own eyes: `cells` holds what the patient's record holds.
+    """
+
+    row: int
+    reason: str
+    cells: tuple[str, ...] = field(repr=False)
+
+
 def describe_reason(reason: str) -> str:
     """A reason of `SourceReport.skipped` or `.repaired` in the user's language."""
     return {
@@ -83,12 +95,17 @@ def describe_reason(reason: str) -> str:
 
 
 def read_records(
-    path: Path, columns: Mapping[str, str] | None = None, *, require_labels: bool = True
+    path: Path,
+    columns: Mapping[str, str] | None = None,
+    *,
+    require_labels: bool = True,
+    rejected: Callable[[Rejected], None] | None = None,
 ) -> tuple[list[Record], SourceReport]:
     """Read a CSV or TSV export.
 
     `columns` maps fields to headers (`{"chief_complaint": "ZS"}`) where the header is not understood by itself.
     With `require_labels` a file without a label column is refused and rows without a label are left out.
+    `rejected` is called with every row below the header that is left out.
     A file with free-text diagnoses only gives them as `labels`, to be matched by name and never by guessing.
 
     Returns records in the order of the file. A record without its own number gets that of its row.
@@ -115,7 +132,7 @@ def read_records(
             where=where,
             expected=tr("at least one row", "至少一行数据"),
         )
-    records = list(_records(table, understood_columns, report, require_labels))
+    records = _records(table, understood_columns, report, require_labels, rejected or _forget)
     report.skipped = +report.skipped
     if not records:
         reasons = ", ".join(
@@ -161,7 +178,17 @@ def _load(path: Path, columns: Mapping[str, str] | None) -> tuple[Table, str]:
     return parse_table(text, path, columns), encoding
 
 
-def _records(table: Table, columns: Columns, report: SourceReport, require_labels: bool) -> list[Record]:
+def _forget(_: Rejected) -> None:
+    """For callers that want the counts only."""
+
+
+def _records(
+    table: Table,
+    columns: Columns,
+    report: SourceReport,
+    require_labels: bool,
+    rejected: Callable[[Rejected], None],
+) -> list[Record]:
     width = len(table.header)
     header = [cell.strip() for cell in table.header]
     text_at = [(name, columns.fields[name]) for name in TEXT_FIELDS if name in columns.fields]
@@ -174,19 +201,24 @@ def _records(table: Table, columns: Columns, report: SourceReport, require_label
     labels_at = columns.fields.get("labels")
     free_text_labels = labels_at is None and codes_at is None
     records: list[Record] = []
+
+    def leave_out(reason: str) -> None:
+        report.skipped[reason] += 1
+        rejected(Rejected(number, reason, tuple(row)))
+
     for number, row in enumerate(table.rows, table.first_row):
         if not any(cell.strip() for cell in row):
             # Line breaks at the end of a file are no rows.
             if row or number < table.first_row + len(table.rows) - 1:
                 report.rows += 1
-                report.skipped[EMPTY_ROW] += 1
+                leave_out(EMPTY_ROW)
             continue
         report.rows += 1
         if _is_header(row, header):
-            report.skipped[REPEATED_HEADER] += 1
+            leave_out(REPEATED_HEADER)
             continue
         if len(row) > width and any(cell.strip() for cell in row[width:]):
-            report.skipped[TOO_MANY_CELLS] += 1
+            leave_out(TOO_MANY_CELLS)
             continue
         cells = [cell.strip() for cell in row[:width]]
         short = len(cells) < width
@@ -194,7 +226,7 @@ def _records(table: Table, columns: Columns, report: SourceReport, require_label
             cells += [""] * (width - len(cells))
         texts = {name: cells[index] for name, index in text_at}
         if not any(texts.values()):
-            report.skipped[NO_TEXT] += 1
+            leave_out(NO_TEXT)
             continue
         values = {name: cells[index] for name, index in plain_at}
         codes = _split(cells[codes_at], _CODE_SEPARATORS) if codes_at is not None else ()
@@ -202,7 +234,7 @@ def _records(table: Table, columns: Columns, report: SourceReport, require_label
         if free_text_labels:
             labels = _split(values.get("diagnosis_text", ""), _LABEL_SEPARATORS)
         if require_labels and not codes and not labels:
-            report.skipped[NO_LABEL] += 1
+            leave_out(NO_LABEL)
             continue
         if short:
             report.repaired["too_few_cells"] += 1

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from emr_fl_shared.errors import DataError
 from emr_fl_shared.messages import set_language
-from emr_fl_shared.sources import describe_reason, read_headers, read_records
+from emr_fl_shared.sources import Rejected, describe_reason, read_headers, read_records
 
 SECRET = "绝密患者甲乙丙"
 
@@ -153,6 +153,21 @@ def test_broken_rows_are_counted_never_lost(tmp_path: Path) -> None:
     }  # fmt: skip
     assert report.rows == report.kept + sum(report.skipped.values())
     assert all(describe_reason(reason) != reason for reason in report.skipped)
+
+
+def test_rows_that_are_left_out_are_handed_over_with_row_and_reason(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("主诉,诊断编码\n咳嗽,J06.9\n主诉,诊断编码\n,I10\n头痛,\n胸痛,I10,多,余\n", encoding="utf-8")
+    found: list[Rejected] = []
+    records, report = read_records(path, rejected=found.append)
+    assert [(row.row, row.reason, row.cells) for row in found] == [
+        (3, "repeated_header", ("主诉", "诊断编码")),
+        (4, "no_text", ("", "I10")),
+        (5, "no_label", ("头痛", "")),
+        (6, "too_many_cells", ("胸痛", "I10", "多", "余")),
+    ]
+    assert len(records) + len(found) == report.rows
+    assert "胸痛" not in repr(found[-1])
 
 
 def test_short_rows_are_kept_and_counted(tmp_path: Path) -> None:
