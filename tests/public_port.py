@@ -13,17 +13,20 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import uvicorn
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_private_key
 
+from emr_fl_deploy.provision.certificates import certificate_pem, key_pem, new_server_key, server_certificate
 from emr_fl_deploy.provision.provisioning import provision
 from emr_fl_shared.config import settings_from
 from emr_fl_shared.hello import HELLO_PATH, SIGNATURE_HEADER, Hello, sign_hello
 from emr_fl_shared.kit import SITES_DOMAIN, sign_bytes
-from emr_fl_shared.kit.keys import load_node_public_key, load_signing_key
+from emr_fl_shared.kit.keys import load_node_public_key, load_server_key, load_signing_key
 from emr_fl_shared.kit.signing import signature_text
 from emr_fl_shared.loopback import Loopback, make_loopback
 from emr_fl_shared.processes import free_port, start_child, stop_child
@@ -280,3 +283,32 @@ def public_port(folder: Path, *, all_valid: bool = False, prelude: str = "") -> 
         if hasattr(gateway, "process"):
             gateway.stop()
         upstream.stop()
+
+
+def authority_of(kits: Path) -> tuple[x509.Certificate, Any]:
+    folder = kits / "authority"
+    key = load_server_key((folder / "ca.key.pem").read_bytes(), where="")
+    return x509.load_pem_x509_certificate((folder / "ca.cert.pem").read_bytes()), key
+
+
+@contextmanager
+def server_with(
+    folder: Path, addresses: list[str], begins: timedelta, ends: timedelta, **answer: Any
+) -> Iterator[Path]:
+    """Kits, and at their port an HTTPS server with a certificate of their authority."""
+    port = free_port()
+    kits = make_kits(folder / "kits", port)
+    authority, authority_key = authority_of(kits)
+    key, now = new_server_key(), datetime.now(UTC)
+    certificate = server_certificate(
+        key.public_key(), addresses, authority, authority_key, now + begins, now + ends
+    )
+    (folder / "cert.pem").write_bytes(certificate_pem(certificate))
+    (folder / "key.pem").write_bytes(key_pem(key))
+    files: Any = SimpleNamespace(certificate=folder / "cert.pem", key=folder / "key.pem")
+    server = Upstream(files, port, **answer)
+    server.start()
+    try:
+        yield kits
+    finally:
+        server.stop()

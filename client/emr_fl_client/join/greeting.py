@@ -33,6 +33,10 @@ class Unreachable(FederationError):
     """The server does not answer now; it may later."""
 
 
+class CertificateDates(PolicyError):
+    """The server's certificate is not valid now: refused, but a renewed one mends it."""
+
+
 @dataclass(frozen=True)
 class Line:
     """The line to the server: bytes a second, up and down alike; seconds of a round trip."""
@@ -66,7 +70,8 @@ class Greeter:
     def hello(self, incarnation: str = "") -> HelloReply:
         """Greet the server.
 
-        Raises `Unreachable` (try again later) or `PolicyError` (it will not have us, or is not the one that we look for).
+        Raises `Unreachable` (try again later) or `PolicyError` (it will not have us, or is not the one that we look for;
+        `CertificateDates` may get better).
         """
         body = self._body(incarnation)
         response = self._post(HELLO_PATH, body, body)
@@ -137,7 +142,7 @@ class Greeter:
         text = str(error)
         if "CERTIFICATE_VERIFY_FAILED" in text:
             if "expired" in text or "not yet valid" in text:
-                return PolicyError(
+                return CertificateDates(
                     tr("the server's certificate is not valid now", "服务器证书当前无效"),
                     where=self.address,
                     got=tr("this machine's clock says ", "本机时钟为 ")

@@ -1,8 +1,8 @@
 """`emr-fl client join`: greet the server, keep Flower's SuperNode and the worker alive, say what is going on, stay.
 
-Network loss, a restarted server and a sleeping laptop are waited out with a growing pause, for as long as it takes. It ends
-only when the server refuses this site for a reason that waiting does not mend, when the worker finds the site's own
-set-up broken, or when it is told to.
+Network loss, a restarted server, a sleeping laptop and, once it was connected, a server whose certificate has run out are
+waited out with a growing pause, for as long as it takes. It ends only when the server refuses this site for a reason that
+waiting does not mend, when the worker finds the site's own set-up broken, or when it is told to.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
-from emr_fl_client.join.greeting import Greeter, Unreachable
+from emr_fl_client.join.greeting import CertificateDates, Greeter, Unreachable
 from emr_fl_client.join.place import Place
 from emr_fl_shared.errors import EmrFlError, Interrupted
 from emr_fl_shared.hello import HelloReply
@@ -53,6 +53,7 @@ class Join:
     _events: queue.Queue[dict[str, Any]] = field(default_factory=queue.Queue)
     _stop: threading.Event = field(default_factory=threading.Event)
     _said: str = ""
+    _connected: bool = False
     _round: tuple[int, int] = (0, 0)
 
     def run(self) -> int:
@@ -82,7 +83,9 @@ class Join:
             incarnation = secrets.token_hex(8)
             try:
                 reply = self._greeter.hello(incarnation)
-            except Unreachable as error:
+            except (Unreachable, CertificateDates) as error:
+                if isinstance(error, CertificateDates) and not self._connected:
+                    raise  # at the beginning somebody is there to read it
                 self._say_once(
                     tr("waiting for the server: ", "等待服务器：")
                     + error.render().splitlines()[0]
@@ -93,7 +96,7 @@ class Join:
                 continue
             if self._finished(reply):
                 return 0
-            pause = FIRST_PAUSE
+            pause, self._connected = FIRST_PAUSE, True
             self._say(
                 tr(
                     f"connected to {self._greeter.address} as {self.place.name}; {_phase(reply)}",
@@ -135,7 +138,7 @@ class Join:
                 greeted = time.monotonic()
                 try:
                     reply = self._greeter.hello()
-                except Unreachable:
+                except (Unreachable, CertificateDates):
                     # Flower's node goes on trying by itself; it holds what is to be sent
                     self._say_once(tr("the server can't be reached; staying", "暂时无法连接服务器；保持等待"))
                     continue

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from cryptography import x509
 
 from emr_fl_client.join import greeting
-from emr_fl_client.join.greeting import Greeter, Unreachable
-from emr_fl_deploy.provision.certificates import certificate_pem, key_pem, new_server_key, server_certificate
+from emr_fl_client.join.greeting import CertificateDates, Greeter, Unreachable
 from emr_fl_shared.errors import PolicyError
 from emr_fl_shared.hello import HelloReply
 from emr_fl_shared.kit import read_site_kit
-from emr_fl_shared.kit.keys import load_server_key
 from emr_fl_shared.processes import free_port
-from public_port import HOST, PublicPort, Upstream, make_kits, public_port, sign_registry
+from public_port import HOST, PublicPort, make_kits, public_port, server_with, sign_registry
 
 Greet = Callable[..., Greeter]
 
@@ -125,35 +120,6 @@ def test_a_server_of_another_authority(port: PublicPort, greet: Greet, tmp_path:
     assert "proxy" in caught.value.do and f"{HOST}:{port.port}" in caught.value.where
 
 
-def authority_of(kits: Path) -> tuple[x509.Certificate, Any]:
-    folder = kits / "authority"
-    key = load_server_key((folder / "ca.key.pem").read_bytes(), where="")
-    return x509.load_pem_x509_certificate((folder / "ca.cert.pem").read_bytes()), key
-
-
-@contextmanager
-def server_with(
-    folder: Path, addresses: list[str], begins: timedelta, ends: timedelta, **answer: Any
-) -> Iterator[Path]:
-    """Kits, and at their port an HTTPS server with a certificate of their authority."""
-    port = free_port()
-    kits = make_kits(folder / "kits", port)
-    authority, authority_key = authority_of(kits)
-    key, now = new_server_key(), datetime.now(UTC)
-    certificate = server_certificate(
-        key.public_key(), addresses, authority, authority_key, now + begins, now + ends
-    )
-    (folder / "cert.pem").write_bytes(certificate_pem(certificate))
-    (folder / "key.pem").write_bytes(key_pem(key))
-    files: Any = SimpleNamespace(certificate=folder / "cert.pem", key=folder / "key.pem")
-    server = Upstream(files, port, **answer)
-    server.start()
-    try:
-        yield kits
-    finally:
-        server.stop()
-
-
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
@@ -172,7 +138,8 @@ def test_a_certificate_that_does_not_fit(
     with server_with(tmp_path, addresses, begins, ends) as kits:
         with pytest.raises(PolicyError, match=words) as caught:
             greet("north", kits).hello()
-        assert type(caught.value) is PolicyError
+        dates = "certificate is not valid" in words
+        assert type(caught.value) is (CertificateDates if dates else PolicyError)
 
 
 def reply(**changes: Any) -> bytes:

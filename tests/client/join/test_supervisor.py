@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from conftest import write_notes
 from emr_fl_client.join import supervisor
+from emr_fl_client.join.greeting import CertificateDates
 from emr_fl_client.join.place import Places
 from emr_fl_client.join.supervisor import (
     GROWTH,
@@ -21,7 +23,7 @@ from emr_fl_client.join.supervisor import (
     rejoin_pause,
 )
 from emr_fl_shared.errors import Interrupted
-from public_port import PublicPort, public_port
+from public_port import HOST, PublicPort, public_port, server_with
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +85,19 @@ def test_nodes_that_end_young_are_started_ever_more_seldom(
 )
 def test_the_pause_before_a_node_is_started_again(last: float, lived: float, pause: float) -> None:
     assert rejoin_pause(last, lived) == pytest.approx(pause)
+
+
+def test_an_expired_server_ends_a_first_try_and_not_a_stay(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with server_with(tmp_path, [HOST], -timedelta(days=1), -timedelta(hours=1)) as kits:
+        kit = kits / "sites" / "north"
+        write_notes(kit / "records.csv", 60, 1)
+        join = Join(Places("north", kit, state=tmp_path / "state").open())
+        with pytest.raises(CertificateDates, match="not valid now"):
+            join.run()
+        join._connected = True
+        threading.Timer(1.0, join._stop.set).start()
+        with pytest.raises(Interrupted, match="as asked"):
+            join.run()
+    assert "waiting for the server: " in capsys.readouterr().err
