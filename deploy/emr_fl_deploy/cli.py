@@ -106,6 +106,8 @@ def _wrong_usage(error: Any) -> int:
     where, got, message = "", "", "命令用法错误"
     if isinstance(error, click.NoSuchOption):
         message, got = "没有这个选项", error.option_name
+    elif isinstance(error, click.exceptions.NoSuchCommand):
+        message, got = "没有这个命令", error.command_name
     elif isinstance(error, click.BadOptionUsage):
         message, where = "选项用法错误", error.option_name
     elif isinstance(error, click.BadParameter):  # of which a missing one is a kind

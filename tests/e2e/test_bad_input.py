@@ -372,7 +372,7 @@ def test_messages_come_in_chinese(capfd: pytest.CaptureFixture[str]) -> None:
         (["simulate", "--rounds", "x"], "--rounds"),
         (["simulate", "--nonsense"], "--nonsense"),
         (["predict"], "--model"),
-        (["frobnicate"], "命令用法错误"),
+        (["frobnicate"], "没有这个命令"),
     ],
     ids=" ".join,
 )
