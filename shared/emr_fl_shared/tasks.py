@@ -83,6 +83,14 @@ class Endpoint:
 class TaskLost(Exception):
     """Whoever handed the task out does not know it any more."""
 
+    reply = False
+
+
+class ReplyLost(TaskLost):
+    """It happened while the reply was handed over: the SuperNode may hold a part of it and wait for the rest for ever."""
+
+    reply = True
+
 
 class TaskQueue:
     """Where tasks of one kind are taken from, one at a time."""
@@ -271,12 +279,12 @@ class Task:
     def answer(self, received: Received, reply: Message) -> None:
         """Hand the reply to the SuperNode, which keeps it until the server has it.
 
-        Raises `TaskLost` if the SuperNode was started anew or gave the task up: the server asks again.
+        Raises `ReplyLost` if the SuperNode was started anew or gave the task up: the server asks again.
         """
         try:
             push_message(self._client, reply, received.context)
         except (httpx.HTTPError, RuntimeError) as error:
-            raise TaskLost(type(error).__name__) from None
+            raise ReplyLost(type(error).__name__) from None
         push_task_output(self._client, received.context, _DONE, "")
 
     # --- the coordinator's task ----------------------------------------------------------------------------------------

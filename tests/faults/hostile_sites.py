@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -156,6 +157,23 @@ def join(site: str, kit: str, faults: str) -> int:
     return supervisor.Join(Places(site, Path(kit)).open(), leave_when_finished=True).run()
 
 
+def _die_in_the_middle(marker: Path) -> None:
+    """The first part of the next reply goes to the SuperNode, the second ends this process; once only."""
+    from flwr.supercore.runtime import RuntimeHttpClient
+
+    if marker.exists():
+        return
+    push = RuntimeHttpClient.PushObject
+
+    def push_or_die(*arguments: Any) -> Any:
+        if marker.exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        marker.touch()
+        return push(*arguments)
+
+    RuntimeHttpClient.PushObject = push_or_die
+
+
 def work(given: str, faults: str) -> None:
     """The worker: `faults` by round, as JSON."""
     from emr_fl_client.join import worker
@@ -172,6 +190,9 @@ def work(given: str, faults: str) -> None:
                 fault = by_round.get(str(unpack(body, TrainRequest).round))
                 if fault == "silent":
                     time.sleep(3600)
+                if fault == "dies-sending":
+                    _die_in_the_middle(Path(json.loads(given)["state"]) / "died")
+                    return honest(message, context)
                 if fault is not None:
                     return tampered_reply(message, honest(message, context), fault)
             return honest(message, context)

@@ -54,6 +54,13 @@ class Join:
     _stop: threading.Event = field(default_factory=threading.Event)
     _said: str = ""
     _connected: bool = False
+    _crashes: int = 0
+    _worker_since: float = 0.0
+    _node_since: float = 0.0
+    _task_since: float | None = None
+    """Since when the worker holds a task; `None` between tasks."""
+    _torn: bool = False
+    """Whether the node waits for the rest of a task or a reply that will never come: only a new node is of use then."""
     _round: tuple[int, int] = (0, 0)
 
     def run(self) -> int:
@@ -116,14 +123,14 @@ class Join:
         raise Interrupted(tr("left the federation as asked", "已按要求离开联邦"), where=self.place.name)
 
     def _watch(self) -> bool:
-        """Until the node ends or the server no longer knows us; True when the federation is finished and we leave.
+        """Until the node ends, is of no more use, or the server no longer knows us; True when the federation is finished and we leave.
 
         Raises `PolicyError` when the server refuses us now.
         """
         assert self._node is not None
         self._ensure_worker()
-        greeted = time.monotonic()
-        crashes, started = 0, time.monotonic()
+        greeted = self._node_since = time.monotonic()
+        self._torn = False
         while not self._stop.is_set():
             self._drain()
             if self._node.poll() is not None:
@@ -131,9 +138,9 @@ class Join:
                 return False
             assert self._worker is not None
             if self._worker.poll() is not None:
-                crashes = 1 if time.monotonic() - started > SETTLED_SECONDS else crashes + 1
-                self._worker_ended(crashes)
-                started = time.monotonic()
+                self._worker_ended()
+            if self._torn:
+                return False
             if time.monotonic() - greeted > GREET_SECONDS:
                 greeted = time.monotonic()
                 try:
@@ -189,6 +196,7 @@ class Join:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
+        self._worker_since = time.monotonic()
         threading.Thread(target=self._read, args=(self._worker,), daemon=True, name="worker").start()
 
     def _read(self, worker: subprocess.Popen[bytes]) -> None:
@@ -199,10 +207,12 @@ class Join:
                 if isinstance(event, dict):
                     self._events.put(event)
 
-    def _worker_ended(self, crashes: int) -> None:
+    def _worker_ended(self) -> None:
         time.sleep(0.2)
         self._drain()
-        if crashes >= WORKER_CRASHES:
+        lived = time.monotonic() - self._worker_since
+        self._crashes = 1 if lived > SETTLED_SECONDS else self._crashes + 1
+        if self._crashes >= WORKER_CRASHES:
             raise EmrFlError(
                 tr("the site's process ends again and again", "机构的工作进程反复退出"),
                 where=self.place.name,
@@ -213,6 +223,8 @@ class Join:
                 ),
             )
         self._say(tr("the site's process ended; starting it again", "机构的工作进程已退出；正在重新启动"))
+        self._torn = self._task_since is not None
+        self._task_since = None
         self._ensure_worker()
 
     # --- what is going on -----------------------------------------------------------------------------------------------------
@@ -246,7 +258,11 @@ class Join:
             self._say(tr("the update is there already; sending it again", "更新已经算好；重新发送"))
         elif doing == "sending":
             self._say_once(tr("handing over the reply", "正在交付应答"))
+        elif doing == "receiving":
+            self._task_since = time.monotonic()
         elif doing == "lost":
+            if event.get("reply") and self._task_since is not None and self._task_since > self._node_since:
+                self._torn = True
             self._say(
                 tr(
                     "the connection was lost before the reply was handed over; it is kept until it is asked for again",
@@ -254,6 +270,7 @@ class Join:
                 )
             )
         elif doing == "waiting":
+            self._task_since = None
             self._say_once(tr("waiting for the next task", "等待下一个任务"))
 
     def _say(self, text: str) -> None:

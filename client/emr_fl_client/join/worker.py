@@ -40,14 +40,15 @@ def run(given: dict[str, Any]) -> NoReturn:
         try:
             with queue.take() as task:
                 answer_task(queue, task, place, door, app)
-        except TaskLost:
-            _say({"doing": "lost"})
+        except TaskLost as lost:
+            _say({"doing": "lost", "reply": lost.reply})
         release_free_memory()
         _say({"doing": "waiting"})
 
 
 def answer_task(queue: TaskQueue, task: Task, place: Place, door: Door, app: ClientApp) -> None:
     """Receive, check the bundle, work, hand the reply over."""
+    _say({"doing": "receiving"})
     received = task.receive(queue)
     try:
         check_bundle(received.bundle, place.kit.signing_key, federation_id=place.kit.document.federation_id)
