@@ -30,6 +30,9 @@ class Wording:
         return Wording(self.en + more.en, self.zh + more.zh)
 
 
+NOTHING = Wording("none", "无")
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
     """What is counted: the plural in English; in Chinese the measure word and the noun."""
@@ -49,7 +52,7 @@ CELLS = Unit("cells", "个", "单元格")
 class Finding:
     """One line of the report.
 
-    `key` is stable and names the family (`values.future_dates`); `count` is how often, `of` how often it could have been (0: not
+    `key` is stable and begins with the family (`values.date_future`); `do` is empty where the level is ok; `count` is how often, `of` how often it could have been (0: not
     a share); `details` holds counts by column, reason, type or label.
     """
 
@@ -64,8 +67,8 @@ class Finding:
 
     @property
     def silent(self) -> bool:
-        """Whether the check looked for a defect and found none."""
-        return self.level == "ok" and self.count == 0 and not self.details
+        """Whether the check looked for something and found none."""
+        return self.level == "ok" and self.seen == NOTHING
 
     def to_json(self) -> dict[str, Any]:
         """The finding as plain JSON values; words are in the language in force."""
@@ -76,7 +79,7 @@ class Finding:
             "of": self.of,
             "subject": str(self.subject),
             "seen": str(self.seen),
-            "do": str(self.do) if self.level != "ok" else "",
+            "do": str(self.do),
             "details": dict(self.details),
         }
 
@@ -94,12 +97,12 @@ def defect(
 ) -> Finding:
     """The finding of a check that counts a defect: `level` if there is one, else ok."""
     if not count:
-        return Finding(key, subject, "ok", 0, Wording("none", "无"), of=of)
+        return Finding(key, subject, "ok", 0, NOTHING, of=of)
     return Finding(key, subject, level, count, counted(count, of, unit), do, of, details or {})
 
 
 def counted(count: int, of: int, unit: Unit) -> Wording:
-    """`12 of 400 records (3.0 %)`."""
+    """`12 of 400 records (3.0%)`."""
     return Wording(
         f"{count:,} of {of:,} {unit.en} ({share(count, of)})",
         f"{of:,} {unit.measure}{unit.zh}中 {count:,} {unit.measure}（{share(count, of)}）",
@@ -107,9 +110,9 @@ def counted(count: int, of: int, unit: Unit) -> Wording:
 
 
 def share(count: int, of: int) -> str:
-    """A share in percent, with one decimal; what is not nothing never reads 0.0 %."""
+    """A share in percent, with one decimal; what is not nothing never reads 0.0%."""
     percent = 100 * count / max(1, of)
-    return "< 0.1 %" if 0 < percent < 0.05 else f"{percent:.1f} %"
+    return "< 0.1%" if 0 < percent < 0.05 else f"{percent:.1f}%"
 
 
 def worst(findings: list[Finding]) -> Level:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from emr_fl_shared.deidentify import Deidentifier
-from emr_fl_shared.quality.finding import Finding, Wording
+from emr_fl_shared.quality.finding import NOTHING, Finding, Wording
 from emr_fl_shared.quality.registry import Export, register
 from emr_fl_shared.records import TEXT_FIELDS, Record
 
@@ -27,6 +27,7 @@ class Identifiers:
         self._deidentifier = Deidentifier()
         self._kinds: Counter[str] = Counter()
         self._columns: Counter[str] = Counter()
+        self._header = export.header
 
     def see(self, record: Record) -> None:
         self._position += 1
@@ -56,13 +57,13 @@ class Identifiers:
             of=self._searched,
             details=dict(by_kind),
         )
-        columns = ", ".join(f"{name} {count:,}" for name, count in by_column.most_common())
+        columns = ", ".join(f"{self._header(name)} {count:,}" for name, count in by_column.most_common())
         yield Finding(
             "identifiers.columns",
             Wording("identifiers in the text, by column", "正文中的标识符（按列）"),
             "ok",
             by_column.total(),
-            inside + ": " + (Wording(columns, columns) or Wording("none", "无")),
+            inside + ": " + (Wording(columns, columns) or NOTHING),
             of=self._searched,
             details=dict(by_column.most_common()),
         )
@@ -70,6 +71,6 @@ class Identifiers:
 
 def _listed(kinds: list[tuple[str, int]]) -> Wording:
     if not kinds:
-        return Wording("none", "无")
+        return NOTHING
     text = ", ".join(f"{kind} {count:,}" for kind, count in kinds)
     return Wording(text, text)

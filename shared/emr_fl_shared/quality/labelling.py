@@ -105,7 +105,9 @@ class Labelling:
             Wording(
                 "the others do not train: check the column of codes and the label set",
                 "其余记录不参与训练：请核对编码列与标签体系",
-            ),
+            )
+            if level != "ok"
+            else Wording(),
             of=total,
         )
 

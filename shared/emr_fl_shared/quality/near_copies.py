@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from emr_fl_shared.quality.finding import RECORDS, Finding, Wording, counted, defect
+from emr_fl_shared.quality.finding import NOTHING, RECORDS, Finding, Wording, counted, defect
 from emr_fl_shared.quality.registry import Export, register
 from emr_fl_shared.quality.repeats import record_digest
 from emr_fl_shared.quality.sketches import Sketches, comparable, similar_groups, sketch
@@ -62,7 +62,7 @@ class NearCopies:
             Wording("near-copies within a patient", "同一患者内的近似文本"),
             "ok",
             within,
-            counted(within, total, RECORDS) if within else Wording("none", "无"),
+            counted(within, total, RECORDS) if within else NOTHING,
             of=total,
         )
         yield defect(

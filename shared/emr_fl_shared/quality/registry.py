@@ -37,6 +37,10 @@ class Export:
         """How many records a check will see."""
         return self.source.kept
 
+    def header(self, name: str) -> str:
+        """The header of a field or identifier as it stands in the export."""
+        return self.source.columns.get(name) or self.source.identifier_columns.get(name) or name
+
     def has(self, *fields: str) -> bool:
         """Whether the export has a column for each of these fields or identifiers."""
         known = {**self.source.columns, **self.source.identifier_columns}

@@ -110,12 +110,13 @@ def check_files(
     taxonomy: Taxonomy | str | None = None,
     today: date | None = None,
     rejected: RejectedRow | None = None,
+    progress: Callable[[Path], None] | None = None,
 ) -> QualityReport:
     """Check exports, each by itself and all for what is in several.
 
     `taxonomy`: a label set, its name or file, or `"column"` for names as they stand; left out, the built-in one, or names as they
     stand where most values of a label column are none of its. `today` is the day after which dates are in the future. `rejected`
-    gets each row that was left out, for the hospital's own eyes.
+    gets each row that was left out, for the hospital's own eyes; `progress` each file before it is read.
 
     A file that can't be read is a finding of level `stop`, not an exception. Raises `SettingsError` for a label set that can't be
     loaded.
@@ -126,6 +127,8 @@ def check_files(
     repeats: list[Repeats] = []
     copies: list[NearCopies] = []
     for source in sources:
+        if progress:
+            progress(source.path)
         report, made = _check_file(source, taxonomy, today or date.today(), rejected)
         files.append(report)
         repeats += [check for check in made if isinstance(check, Repeats)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from emr_fl_shared.quality.finding import CELLS, ROWS, Finding, Level, Wording, defect, share
+from emr_fl_shared.quality.finding import CELLS, NOTHING, ROWS, Finding, Level, Wording, defect, share
 from emr_fl_shared.quality.registry import Export, register
 from emr_fl_shared.records import Record
 from emr_fl_shared.sources import SourceReport, describe_reason
@@ -101,7 +101,6 @@ class SourceCheck:
             "ok",
             0,
             seen + ", " + delimiter if delimiter else seen,
-            details={"found": 1},
         )
 
     def _columns(self) -> Finding:
@@ -127,7 +126,9 @@ class SourceCheck:
     def _patients(self) -> Finding:
         subject = Wording("column of the patient", "患者列")
         if self._export.has("patient_id"):
-            return Finding("file.patient_column", subject, "ok", 0, Wording("found", "已找到"))
+            return Finding(
+                "file.patient_column", subject, "ok", 0, Wording(*[self._export.header("patient_id")] * 2)
+            )
         return Finding(
             "file.patient_column",
             subject,
@@ -157,7 +158,9 @@ class SourceCheck:
                 "more rows are left out than kept: is the header right?", "排除的行多于保留的行：请核对列名行"
             )
             if level == "stop"
-            else _LEFT_OUT_DO,
+            else _LEFT_OUT_DO
+            if left_out
+            else Wording(),
             of=source.rows,
             details={"kept": source.kept, "left_out": left_out},
         )
@@ -179,18 +182,23 @@ class SourceCheck:
         total = self._export.records
         names = (*self._fields, *self._identifiers)
         empty = {name: self._empty[name] for name in names}
-        high = [name for name in names if empty[name] > _MOSTLY_EMPTY * total]
+        high = [self._export.header(name) for name in names if empty[name] > _MOSTLY_EMPTY * total]
         listed = sorted(names, key=lambda name: -empty[name])
-        shown = ", ".join(f"{name} {share(empty[name], total)}" for name in listed if empty[name])
+        shown = ", ".join(
+            f"{self._export.header(name)} {share(empty[name], total)}" for name in listed if empty[name]
+        )
         return Finding(
             "file.empty_fields",
             Wording("empty fields", "空字段"),
             "warning" if high else "ok",
             sum(empty.values()),
-            Wording(shown or "none", shown or "无"),
-            Wording("mostly empty: ", "多数为空：")
-            + ", ".join(high)
-            + Wording("; is it the right column?", "；请核对是否为正确的列"),
+            Wording(shown, shown) if shown else NOTHING,
+            Wording(
+                f"mostly empty: {', '.join(high)}; is it the right column?",
+                f"多数为空：{'、'.join(high)}；请核对是否为正确的列",
+            )
+            if high
+            else Wording(),
             of=total * len(names),
             details=empty,
         )
