@@ -8,6 +8,8 @@ from functools import lru_cache
 
 from emr_fl_shared.deidentify.folding import fold
 
+OLDEST_VISIT = 1980
+"""A visit before this year is a mistake: a spreadsheet's zero is in 1900, a computer's in 1970."""
 _DATE = re.compile(r"^(\d{4})\s*[-/.年]\s*(\d{1,2})\s*[-/.月]\s*(\d{1,2})\s*日?(?:[T\s].*|\d{1,2}[:时].*)?$")
 _COMPACT = re.compile(r"^(\d{4})(\d{2})(\d{2})(?:\d{4}|\d{6})?$")
 _MONTH = re.compile(r"^(\d{4})\s*[-/.年]\s*(\d{1,2})\s*月?$|^(\d{4})-Q([1-4])$")

@@ -128,7 +128,9 @@ class Labelling:
             Wording(
                 "correct the codes, or map them in a label set of your own",
                 "请更正编码，或在自定义标签体系中映射",
-            ),
+            )
+            if parts
+            else Wording(),
             details=dict(self._reasons),
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from emr_fl_shared.deidentify.folding import fold
-from emr_fl_shared.quality.cell_values import read_age, read_date, read_sex
+from emr_fl_shared.quality.cell_values import OLDEST_VISIT, read_age, read_date, read_sex
 from emr_fl_shared.quality.finding import PATIENTS, Finding, Unit, Wording, defect
 from emr_fl_shared.quality.registry import Export, register
 from emr_fl_shared.records import Record
@@ -73,8 +73,9 @@ class Persons:
             person.exact_first = min(person.exact_first, year)
             person.exact_last = max(person.exact_last, year)
         age, visit = read_age(record.age), read_date(record.visit_date)
-        # 90+ is a band of ages; years are as exports that were de-identified give them
-        if age is not None and 0 <= age <= 120 and visit and "+" not in record.age:
+        if visit is None or not OLDEST_VISIT <= visit.year <= self._export.today.year:
+            return
+        if age is not None and 0 <= age <= 120 and "+" not in record.age:  # 90+ is a band of ages
             year = visit.year - int(age)
             person.about_first = min(person.about_first, year)
             person.about_last = max(person.about_last, year)

@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import date
 
-from emr_fl_shared.quality.cell_values import is_serial, read_age, read_date, read_sex
+from emr_fl_shared.quality.cell_values import OLDEST_VISIT, is_serial, read_age, read_date, read_sex
 from emr_fl_shared.quality.finding import RECORDS, Finding, Unit, Wording, defect
 from emr_fl_shared.quality.registry import Export, register
 from emr_fl_shared.records import Record
 
 _DATES = Unit("dates", "个", "日期")
-_OLDEST_VISIT = 1980
 _OLDEST_BIRTH = 1880
 _OLDEST_AGE = 120
 
@@ -29,7 +28,7 @@ class Values:
         self._filled: Counter[str] = Counter()
 
     def see(self, record: Record) -> None:
-        visit = self._date("visit_date", record.visit_date, _OLDEST_VISIT)
+        visit = self._date("visit_date", record.visit_date, OLDEST_VISIT)
         birth = self._date("birth_date", record.identifiers.get("birth_date", ""), _OLDEST_BIRTH)
         if visit and birth and birth > visit:
             self._note("birth_after_visit", "birth_date")
