@@ -15,7 +15,7 @@ _COMPACT = re.compile(r"^(\d{4})(\d{2})(\d{2})(?:\d{4}|\d{6})?$")
 _MONTH = re.compile(r"^(\d{4})\s*[-/.年]\s*(\d{1,2})\s*月?$|^(\d{4})-Q([1-4])$")
 _SERIAL = re.compile(r"^[1-9]\d{4}(?:\.\d+)?$")
 _YEARS = re.compile(
-    r"^([+-]?\d+(?:\.\d+)?)\s*(?:周?岁|y|yr|yrs|years?|\+)?(?:\s*\d{1,2}\s*(?:个月|月|天|日)\s*)*$"
+    r"^([+-]?\d+(?:\.\d+)?)\s*(?:\+|(?:周?岁|yrs?|years?|y)(?:\s*\d{1,2}\s*(?:个月|月|天|日))*)?$"
 )
 _YOUNGER = re.compile(
     r"^(?:\d{1,3}(?:\.\d+)?\s*(?:个月|月|周|天|日|小时|时|分钟|m|mo|months?|w|weeks?|d|days?|h|hours?)\s*)+(?:龄)?$"
