@@ -9,7 +9,6 @@ from typing import Any, Literal
 from emr_fl_shared.messages import tr
 
 Level = Literal["ok", "warning", "stop"]
-LEVELS: tuple[Level, ...] = ("ok", "warning", "stop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,4 +116,5 @@ def share(count: int, of: int) -> str:
 
 def worst(findings: list[Finding]) -> Level:
     """The highest level among the findings; `ok` if there is none."""
-    return max((finding.level for finding in findings), key=LEVELS.index, default="ok")
+    found = {finding.level for finding in findings}
+    return "stop" if "stop" in found else "warning" if "warning" in found else "ok"

@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from emr_fl_shared.quality.finding import CELLS, NOTHING, ROWS, Finding, Level, Wording, defect, share
+from emr_fl_shared.quality.finding import (
+    CELLS,
+    NOTHING,
+    ROWS,
+    Finding,
+    Level,
+    Wording,
+    counted,
+    defect,
+    share,
+)
 from emr_fl_shared.quality.registry import Export, register
-from emr_fl_shared.records import Record
+from emr_fl_shared.records import TEXT_FIELDS, Record
 from emr_fl_shared.sources import SourceReport, describe_reason
 from emr_fl_shared.sources.headers import looks_like_header
 
@@ -35,6 +45,7 @@ _LEFT_OUT_DO = Wording(
     "已排除；--quarantine DIR 可导出这些行及原因",
 )
 _MOSTLY_EMPTY = 0.5
+_MAY_HAVE_LINES = (*TEXT_FIELDS, "diagnosis_text")
 _RUN_COLUMNS = ("visit_date", "department", "sex", "age")
 
 
@@ -74,22 +85,30 @@ class SourceCheck:
         yield self._patients()
         yield self._rows()
         yield from self._reasons()
-        breaks = self._line_breaks
-        total = self._export.records
-        yield defect(
-            "file.line_breaks",
-            Wording("line breaks inside cells", "单元格内换行"),
-            breaks.total(),
-            total * (len(self._fields) + len(self._identifiers)),
-            CELLS,
-            Wording(
-                "read as part of the cell; nothing to do if they belong to the text",
-                "已作为单元格内容读取；若本属正文则无需处理",
-            ),
-            details=dict(breaks),
-        )
+        yield self._breaks()
         yield self._merged.finding()
         yield self._empty_fields()
+
+    def _breaks(self) -> Finding:
+        """Paragraphs belong to a text; in other columns a line break is a mistake."""
+        breaks = self._line_breaks
+        cells = self._export.records * (len(self._fields) + len(self._identifiers))
+        wrong = any(name not in _MAY_HAVE_LINES for name in breaks)
+        return Finding(
+            "file.line_breaks",
+            Wording("line breaks inside cells", "单元格内换行"),
+            "warning" if wrong else "ok",
+            breaks.total(),
+            counted(breaks.total(), cells, CELLS) if breaks else NOTHING,
+            Wording(
+                "also outside the texts: see whether cells were joined",
+                "正文以外的列也有换行：请检查是否有单元格被合并",
+            )
+            if wrong
+            else Wording(),
+            of=cells,
+            details=dict(breaks),
+        )
 
     def _encoding(self) -> Finding:
         source = self._export.source

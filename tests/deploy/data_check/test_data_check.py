@@ -13,12 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from clinic_export import HEADER, clean_rows, text_of, write_export
-from planted import planted
 
+from clinic_export import HEADER, clean_rows, text_of, write_export
 from emr_fl_deploy.cli import run
 from emr_fl_deploy.corpus import synthesise
 from emr_fl_deploy.findings import WIDTH, columns_of
+from planted import planted
 
 SECRET = "绝密患者甲乙丙"
 BASIC = "主诉,诊断编码\n头痛3天,I10.x00\n咳嗽,J06.900\n"
@@ -59,7 +59,7 @@ def test_no_planted_identifier_appears(
     columns = json.loads((federation / "truth" / "columns.json").read_text(encoding="utf-8"))
     for file, kinds in columns.items():
         raw = (federation / file).read_bytes()
-        text = raw.decode("gb18030" if b"\xef\xbb\xbf" != raw[:3] and not _is_utf8(raw) else "utf-8-sig")
+        text = raw.decode("gb18030" if raw[:3] != b"\xef\xbb\xbf" and not _is_utf8(raw) else "utf-8-sig")
         for row in csv.DictReader(io.StringIO(text, newline="")):
             secrets |= {row[header] for header in kinds if len(row[header]) > 2}
     assert len(secrets) > 1000

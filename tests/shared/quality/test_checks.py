@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+import tempfile
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
-from clinic_export import HEADER, Row, clean_rows, text_of, write_export
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from clinic_export import HEADER, Row, clean_rows, text_of, write_export
 from emr_fl_shared.messages import set_language
-from emr_fl_shared.quality import Finding, QualityReport, Source, check_files, defect
+from emr_fl_shared.quality import Finding, QualityReport, Source, check_files, defect, identifiers
 from emr_fl_shared.quality.finding import RECORDS, Wording, share, worst
 from emr_fl_shared.sources import Rejected
 
@@ -106,7 +112,7 @@ def merged(rows: list[Row]) -> None:
 
 def line_breaks(rows: list[Row]) -> None:
     for at in (2, 5, 8, 11):
-        rows[at]["现病史"] = rows[at]["现病史"].replace("，", "\r\n", 1)
+        rows[at]["就诊科室"] = "内科\r\n二楼"
 
 
 DEFECTS: list[tuple[str, Callable[[list[Row]], None], dict[str, int]]] = [
@@ -284,6 +290,54 @@ def test_copies_within_a_patient_are_not_a_problem(tmp_path: Path) -> None:
     report = check(write_export(tmp_path / "a.csv", rows))
     assert problems(report) == {}
     assert finding(report, "records.near_copies_within").count == 3
+
+
+def test_paragraphs_of_a_text_are_counted_and_fine(tmp_path: Path) -> None:
+    rows = clean_rows()
+    for at in (2, 5):
+        rows[at]["现病史"] = rows[at]["现病史"].replace("，", "\r\n", 1)
+    report = check(write_export(tmp_path / "a.csv", rows))
+    assert problems(report) == {}
+    assert finding(report, "file.line_breaks").details == {"present_illness": 2}
+
+
+def test_large_exports_are_searched_for_identifiers_in_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = clean_rows()
+    for row in rows:
+        row["现病史"] += "电话13912345678。"
+    monkeypatch.setattr(identifiers, "SAMPLE", 10)
+    report = check(write_export(tmp_path / "a.csv", rows))
+    assert finding(report, "identifiers.types").details == {"PHONE": 10}
+    assert finding(report, "identifiers.types").seen.en.startswith("in 10 records: ")
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.text(
+                alphabet="男女12-年月日岁I.x0；;=\n\r\"',头痛天门诊以“”收入院诊断：A\ud800İ€ ", max_size=30
+            ),
+            min_size=11,
+            max_size=12,
+        ),
+        min_size=1,
+        max_size=12,
+    )
+)
+@settings(max_examples=150, deadline=None)
+def test_no_cells_raise(cells: list[list[str]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        buffer = io.StringIO(newline="")
+        csv.writer(buffer).writerows([HEADER, *cells])
+        path = Path(folder) / "a.csv"
+        path.write_bytes(buffer.getvalue().encode("utf-8", "replace"))
+        report = check(path)
+        (file,) = report.files
+        assert file.source is None or file.source.rows == file.source.kept + file.source.skipped.total()
+        assert file.source is not None or file.level == "stop"
+        json.dumps(report.to_json())
 
 
 def test_labels_are_counted(tmp_path: Path) -> None:
