@@ -155,7 +155,7 @@ def _print(report: QualityReport) -> None:
         stops, warnings = levels.count("stop"), levels.count("warning")
         print(
             tr(
-                f"{warnings} warnings, {stops} to mend before training",
+                f"{warnings} {'warning' if warnings == 1 else 'warnings'}, {stops} to mend before training",
                 f"{warnings} 项警告，{stops} 项须在训练前修复",
             )
         )

@@ -131,35 +131,40 @@ class Contradictions:
         self._count["text"] += not named <= coded
 
     def findings(self) -> Iterator[Finding]:
-        total = self._export.records
-        yield defect(
-            "contradictions.sex",
-            Wording("diagnoses that the sex can't have", "与性别矛盾的诊断"),
-            self._count["sex"],
-            total,
+        if self._export.has("diagnosis_codes", "sex"):
+            yield self._against(
+                "sex",
+                Wording("diagnoses that the sex can't have", "与性别矛盾的诊断"),
+                Wording("correct the sex or the code", "请更正性别或编码"),
+            )
+        if self._export.has("diagnosis_codes", "age"):
+            yield self._against(
+                "age",
+                Wording("diagnoses that the age hardly has", "与年龄矛盾的诊断"),
+                Wording("correct the age or the code", "请更正年龄或编码"),
+            )
+        if self._compares:
+            yield defect(
+                "contradictions.code_text",
+                Wording("written diagnoses that the codes lack", "与编码矛盾的诊断文字"),
+                self._count["text"],
+                self._count["compared"],
+                RECORDS,
+                Wording(
+                    "the text names a category that no code of the record has: the codes train, so look at them",
+                    "诊断文字所指类别在编码中没有：训练依据编码，请核对编码",
+                ),
+            )
+
+    def _against(self, kind: str, subject: Wording, do: Wording) -> Finding:
+        return defect(
+            f"contradictions.{kind}",
+            subject,
+            self._count[kind],
+            self._export.records,
             RECORDS,
-            Wording("correct the sex or the code", "请更正性别或编码"),
-            details=dict(sorted(self._by_category["sex"].items())),
-        )
-        yield defect(
-            "contradictions.age",
-            Wording("diagnoses that the age hardly has", "与年龄矛盾的诊断"),
-            self._count["age"],
-            total,
-            RECORDS,
-            Wording("correct the age or the code", "请更正年龄或编码"),
-            details=dict(sorted(self._by_category["age"].items())),
-        )
-        yield defect(
-            "contradictions.code_text",
-            Wording("written diagnoses that the codes lack", "与编码矛盾的诊断文字"),
-            self._count["text"],
-            self._count["compared"],
-            RECORDS,
-            Wording(
-                "the text names a category that no code of the record has: the codes train, so look at them",
-                "诊断文字所指类别在编码中没有：训练依据编码，请核对编码",
-            ),
+            do,
+            details=dict(sorted(self._by_category[kind].items())),
         )
 
 

@@ -196,8 +196,8 @@ class Labelling:
             "ok",
             total,
             Wording(
-                f"{sizes['head']} most common labels {shares['head']}, {sizes['middle']} middle ones {shares['middle']}, {sizes['tail']} rarest {shares['tail']}",
-                f"最常见 {sizes['head']} 个标签占 {shares['head']}，中间 {sizes['middle']} 个 {shares['middle']}，最少见 {sizes['tail']} 个 {shares['tail']}",
+                f"{sizes['head']} most common: {shares['head']}, {sizes['middle']} in the middle: {shares['middle']}, {sizes['tail']} rarest: {shares['tail']}",
+                f"最常见 {sizes['head']} 个标签占 {shares['head']}，居中 {sizes['middle']} 个占 {shares['middle']}，最少见 {sizes['tail']} 个占 {shares['tail']}",
             ),
             details={name.zh: count for name, count in zip(names, counts, strict=True)},
         )

@@ -81,8 +81,29 @@ class Persons:
             person.about_last = max(person.about_last, year)
 
     def findings(self) -> Iterator[Finding]:
-        patients = len(self._persons)
-        yield defect(
+        has = self._export.has
+        if has("patient_id", "id_card"):
+            yield self._shared_cards()
+        if has("patient_id", "sex"):
+            yield self._several(
+                "sexes",
+                Wording("patients with more than one sex", "性别不一致的患者"),
+                sum(person.sexes == 3 for person in self._persons.values()),
+                Wording("one number for several people, or a typing error", "一个编号对应多人，或录入错误"),
+            )
+        if has("patient_id") and (has("id_card") or has("birth_date") or has("age", "visit_date")):
+            yield self._several(
+                "birth_years",
+                Wording("patients with more than one year of birth", "出生年份不一致的患者"),
+                sum(person.several_years for person in self._persons.values()),
+                Wording(
+                    "from ages, id cards and dates of birth: one number for several people, or a typing error",
+                    "依据年龄、身份证号与出生日期：一个编号对应多人，或录入错误",
+                ),
+            )
+
+    def _shared_cards(self) -> Finding:
+        return defect(
             "patients.shared_id_card",
             Wording("id cards that several patients share", "多名患者共用的身份证号"),
             len(self._shared),
@@ -93,22 +114,6 @@ class Persons:
                 "是否同一人有多个编号？请合并，否则划分会把同一人拆开",
             ),
         )
-        yield defect(
-            "patients.several_sexes",
-            Wording("patients with more than one sex", "性别不一致的患者"),
-            sum(person.sexes == 3 for person in self._persons.values()),
-            patients,
-            PATIENTS,
-            Wording("one number for several people, or a typing error", "一个编号对应多人，或录入错误"),
-        )
-        yield defect(
-            "patients.several_birth_years",
-            Wording("patients with more than one year of birth", "出生年份不一致的患者"),
-            sum(person.several_years for person in self._persons.values()),
-            patients,
-            PATIENTS,
-            Wording(
-                "from ages, id cards and dates of birth: one number for several people, or a typing error",
-                "依据年龄、身份证号与出生日期：一个编号对应多人，或录入错误",
-            ),
-        )
+
+    def _several(self, what: str, subject: Wording, count: int, do: Wording) -> Finding:
+        return defect(f"patients.several_{what}", subject, count, len(self._persons), PATIENTS, do)

@@ -50,7 +50,8 @@ class Export:
 class Check(Protocol):
     """Sees every record of one export once, in order, and says what it found.
 
-    It keeps counts, hashes and sketches, never the text of a record. It never raises on any record.
+    It keeps counts, hashes and sketches, never the text of a record. It never raises on any record. It says nothing of what the
+    export has no column for, so that a report never claims to have looked.
     """
 
     name: str

@@ -76,22 +76,30 @@ class Repeats:
                 "除编号外完全相同：请从导出中删除",
             ),
         )
-        yield defect(
+        if self.export.has("patient_id", "visit_date"):
+            yield self._visits_finding()
+        if self._numbered:
+            yield self._numbers_finding()
+
+    def _visits_finding(self) -> Finding:
+        return defect(
             "records.duplicate_visits",
             Wording("visits that are there twice", "重复的就诊"),
             self._count["visits"],
-            total,
+            self.export.records,
             RECORDS,
             Wording(
                 "same patient, day and department, other content: join the rows of one visit",
                 "同一患者、同日、同科室而内容不同：请合并同一次就诊的多行",
             ),
         )
-        yield defect(
+
+    def _numbers_finding(self) -> Finding:
+        return defect(
             "records.same_number",
             Wording("record numbers that are there twice", "重复的记录编号"),
             self._count["numbers"],
-            total,
+            self.export.records,
             RECORDS,
             Wording("is the column really the record's own number?", "请核对该列是否为记录自身的编号"),
         )

@@ -86,7 +86,8 @@ class SourceCheck:
         yield self._rows()
         yield from self._reasons()
         yield self._breaks()
-        yield self._merged.finding()
+        if self._export.has("patient_id"):
+            yield self._merged.finding()
         yield self._empty_fields()
 
     def _breaks(self) -> Finding:

@@ -251,9 +251,20 @@ def test_each_broken_line_alone(
 
 def test_without_a_patient_column(tmp_path: Path) -> None:
     header = tuple(name for name in HEADER if name not in ("患者ID", "身份证号"))
-    assert problems(check(write_export(tmp_path / "a.csv", clean_rows(), header))) == {
-        "file.patient_column": 1
+    report = check(write_export(tmp_path / "a.csv", clean_rows(), header))
+    assert problems(report) == {"file.patient_column": 1}
+    assert not [found.key for found in report.findings if found.key.startswith("patients.")]
+
+
+def test_only_what_was_looked_for_is_said(tmp_path: Path) -> None:
+    """An export of a text and a label: nothing is claimed about dates, ages, sexes, visits or patients."""
+    report = check(write_export(tmp_path / "a.csv", clean_rows(), ("主诉", "初步诊断")))
+    keys = {
+        found.key
+        for found in report.findings
+        if not found.key.startswith(("file.", "labels.", "identifiers."))
     }
+    assert keys == {"records.duplicates", "records.near_copies_across"}
 
 
 def test_without_a_label_column_the_rest_is_checked(tmp_path: Path) -> None:
