@@ -47,13 +47,13 @@ class Identifiers:
     def findings(self) -> Iterator[Finding]:
         by_kind = self._kinds.most_common()
         by_column = +self._columns
-        inside = Wording(f"in {self._searched:,} records", f"{self._searched:,} 条记录中")
+        inside = Wording(f"in {self._searched:,} records: ", f"{self._searched:,} 条记录中：")
         yield Finding(
             "identifiers.types",
             Wording("identifiers in the text, by type", "正文中的标识符（按类型）"),
             "ok",
             self._kinds.total(),
-            inside + ": " + _listed(by_kind),
+            inside + _listed(by_kind),
             of=self._searched,
             details=dict(by_kind),
         )
@@ -63,7 +63,7 @@ class Identifiers:
             Wording("identifiers in the text, by column", "正文中的标识符（按列）"),
             "ok",
             by_column.total(),
-            inside + ": " + (Wording(columns, columns) or NOTHING),
+            inside + (Wording(columns, columns) or NOTHING),
             of=self._searched,
             details=dict(by_column.most_common()),
         )

@@ -114,7 +114,8 @@ class SourceCheck:
     def _encoding(self) -> Finding:
         source = self._export.source
         delimiter = _DELIMITERS.get(source.delimiter, Wording(source.delimiter, source.delimiter))
-        seen = Wording(source.encoding, source.encoding)
+        name = source.encoding or source.file.rpartition(".")[2]  # a source that has no encoding of its own
+        seen = Wording(name, name)
         return Finding(
             "file.encoding",
             Wording("encoding and delimiter", "编码与分隔符"),

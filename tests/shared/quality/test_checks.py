@@ -293,6 +293,26 @@ def test_more_left_out_than_kept_stops(tmp_path: Path) -> None:
     assert finding(check(write_export(tmp_path / "a.csv", rows)), "file.rows").level == "stop"
 
 
+@pytest.mark.parametrize(
+    ("code", "fine", "against"),
+    [
+        ("P22.0", "17岁", "18岁"),
+        ("N40", "18", "17"),
+        ("O20", "60岁", "61岁"),
+        ("N95", "25", "24"),
+        ("Z38", "5天", "2岁"),
+    ],
+    ids=["newborn", "prostate", "pregnancy", "menopause", "liveborn"],
+)
+def test_the_ages_of_diagnoses_include_both_ends(tmp_path: Path, code: str, fine: str, against: str) -> None:
+    rows = clean_rows(2)
+    for row, age in zip(rows, (fine, against, fine, ""), strict=True):
+        row["诊断编码"], row["年龄"] = code, age
+    report = check(write_export(tmp_path / "a.csv", rows, ("年龄", "主诉", "现病史", "诊断编码")))
+    assert finding(report, "contradictions.age").count == 1
+    assert finding(report, "contradictions.age").details == {code[:3]: 1}
+
+
 def test_copies_within_a_patient_are_not_a_problem(tmp_path: Path) -> None:
     rows = clean_rows()
     for at in (0, 4, 8):
