@@ -24,6 +24,7 @@ import emr_fl_shared.quality.source
 import emr_fl_shared.quality.values  # noqa: F401  (importing registers them)
 from emr_fl_shared.errors import DataError
 from emr_fl_shared.labels import COLUMN, Taxonomy, column_taxonomy, load_taxonomy, map_labels
+from emr_fl_shared.messages import tr
 from emr_fl_shared.quality.finding import Finding, Level, Wording, worst
 from emr_fl_shared.quality.near_copies import NearCopies, near_copies_across
 from emr_fl_shared.quality.registry import Check, Export, checks
@@ -142,6 +143,13 @@ def check_files(
 def _check_file(
     source: Source, given: Taxonomy | str | None, today: date, rejected: RejectedRow | None
 ) -> tuple[FileReport, list[Check]]:
+    if not source.path.exists():
+        missing = DataError(
+            tr("no such file", "没有这个文件"),
+            where=str(source.path),
+            do=tr("check the path; it is relative to the current folder", "请检查路径；它相对于当前目录"),
+        )
+        return FileReport(source.path, None, None, (unreadable(missing),)), []
     problems: list[Finding] = []
     left_out: list[Rejected] = []
     keep = left_out.append if rejected else _forget
