@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
+from emr_fl_deploy.data_check.command import register as register_data_check
 from emr_fl_deploy.operate.commands import register as register_operation
 from emr_fl_deploy.provision.commands import register as register_kits
 from emr_fl_shared.messages import tr
@@ -26,7 +27,7 @@ def build() -> Any:
             "所有命令通用：--lang zh|en 选择语言，--debug 显示错误的完整回溯。",
         ),
     )
-    data = typer.Typer(no_args_is_help=True, help=tr("Sample data.", "样例数据。"))
+    data = typer.Typer(no_args_is_help=True, help=tr("Hospital and sample data.", "医院数据与样例数据。"))
     app.add_typer(data, name="data")
     server = typer.Typer(
         no_args_is_help=True, help=tr("The coordinator of a real federation.", "真实联邦的协调方。")
@@ -40,6 +41,7 @@ def build() -> Any:
     register_operation(server, client)
     _simulate(app)
     _synth(data)
+    register_data_check(data)
     _evaluate(app)
     _predict(app)
     _report(app)

@@ -83,7 +83,7 @@ def evaluate(
             got=", ".join(unknown) or sets,
             expected=", ".join(SETS),
         )
-    mapping = _columns(columns)
+    mapping = column_map(columns)
     if not data.is_file():
         raise DataError(
             tr("this is a folder, not a file", "这是文件夹，不是文件")
@@ -177,7 +177,8 @@ def _texts(texts: Sequence[str], file: Path | None) -> list[tuple[int, str]]:
     return numbered
 
 
-def _columns(assignments: Sequence[str]) -> dict[str, str]:
+def column_map(assignments: Sequence[str]) -> dict[str, str]:
+    """`field=header` arguments as a column map. Raises `UsageError`."""
     mapping = {}
     for assignment in assignments:
         name, separator, header = assignment.partition("=")

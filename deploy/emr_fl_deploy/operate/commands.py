@@ -169,17 +169,16 @@ def _check(client: typer.Typer) -> None:
 
         from emr_fl_client.join.check import check
         from emr_fl_client.join.place import Places
+        from emr_fl_deploy.findings import finding_lines
 
-        words = {"ok": "ok", "warning": tr("warning", "警告"), "stop": tr("stop", "停止")}
         levels = set()
         found = []
         for finding in check(Places(site, kit, config, state), taxonomy=taxonomy, network=not offline):
             levels.add(finding.level)
             found.append(asdict(finding))
             if not json:
-                print(f"{words[finding.level]:<8} {finding.subject}: {finding.seen}")
-                if finding.do:
-                    print(f"         → {finding.do}")
+                for line in finding_lines(finding):
+                    print(line)
         if json:
             print(js.dumps(found, ensure_ascii=False, indent=2))
         return 1 if "stop" in levels else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -11,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from emr_fl_server.evaluation.sets import HeldOutSet
 from emr_fl_shared.errors import DataError
+from emr_fl_shared.labels import frequency_groups
 from emr_fl_shared.messages import tr
 from emr_fl_shared.metrics import (
     Decision,
@@ -20,8 +20,6 @@ from emr_fl_shared.metrics import (
     relative_drop,
     score_set,
 )
-
-HEAD_LABELS = 10
 
 
 class Labelled(Protocol):
@@ -115,19 +113,3 @@ def per_label_scores(
             }
         )
     return rows
-
-
-def frequency_groups(support: ArrayLike) -> list[str]:
-    """`head`: the ten most frequent labels (a third of them, where there are fewer than thirty); `tail`: the least frequent
-    third; `middle`: the others. Equal supports: the earlier label counts as the more frequent."""
-    counts = np.asarray(support)
-    total = len(counts)
-    head = min(HEAD_LABELS, math.ceil(total / 3))
-    tail = total // 3
-    groups = ["middle"] * total
-    for rank, label in enumerate(np.argsort(-counts, kind="stable")):
-        if rank < head:
-            groups[int(label)] = "head"
-        elif rank >= total - tail:
-            groups[int(label)] = "tail"
-    return groups

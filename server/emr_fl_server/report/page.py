@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from emr_fl_server.report import breakdown, operations, sections
@@ -39,25 +39,12 @@ def write_report(run: Path) -> Path:
 
 def render(results: Mapping[str, Any], settings: Mapping[str, Any], *, opens_in: str) -> str:
     """The page as text. `opens_in`: the language shown first, `zh` or `en`."""
-    environment = Environment(
-        loader=PackageLoader("emr_fl_server.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = page_environment()
     known = Results(results)
     figures = Figures(known)
-    script = _source(environment, "page.js")
-    style = _source(environment, "page.css")
-    style = style.replace("LIGHT_COLOURS", declarations(LIGHT)).replace("DARK_COLOURS", declarations(DARK))
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("page.html.jinja").render(
         opens_in=opens_in,
-        style=Markup(style),
-        script=Markup(script),
-        script_digest=digest,
+        **page_dress(environment),
         head=sections.head(known, figures),
         scores=sections.scores(known, figures),
         comparison=sections.comparison(known, figures),
@@ -72,6 +59,29 @@ def render(results: Mapping[str, Any], settings: Mapping[str, Any], *, opens_in:
         leaves=[words for _, words in operations.LEAVES],
         settings=operations.settings_table(settings),
     )
+
+
+def page_environment(*packages: str) -> Environment:
+    """Templates of this report and, before them, those in `templates/` of other packages; everything is escaped."""
+    return Environment(
+        loader=ChoiceLoader(
+            [PackageLoader(name, "templates") for name in (*packages, "emr_fl_server.report")]
+        ),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def page_dress(environment: Environment) -> dict[str, Markup | str]:
+    """What every page carries in its head: `style`, `script`, and `script_digest` for its Content-Security-Policy."""
+    script = _source(environment, "page.js")
+    style = _source(environment, "page.css")
+    style = style.replace("LIGHT_COLOURS", declarations(LIGHT)).replace("DARK_COLOURS", declarations(DARK))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return {"style": Markup(style), "script": Markup(script), "script_digest": digest}
 
 
 def _source(environment: Environment, name: str) -> str:

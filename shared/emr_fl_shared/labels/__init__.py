@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from emr_fl_shared.labels.frequency import frequency_groups
 from emr_fl_shared.labels.icd10 import ParsedCode, parse_code, parse_range
 from emr_fl_shared.labels.mapping import map_labels
 from emr_fl_shared.labels.taxonomy import (
@@ -22,6 +23,7 @@ __all__ = [
     "Taxonomy",
     "check_several",
     "column_taxonomy",
+    "frequency_groups",
     "load_taxonomy",
     "map_labels",
     "parse_code",

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from emr_fl_server.evaluation.scoring import frequency_groups, per_label_scores, predict_sets, score_sets
+from emr_fl_server.evaluation.scoring import per_label_scores, predict_sets, score_sets
 from emr_fl_server.evaluation.sets import HeldOutSet
 from emr_fl_shared.errors import DataError
+from emr_fl_shared.labels import frequency_groups
 from emr_fl_shared.metrics import Decision, score_set
 
 

@@ -1,0 +1,61 @@
+"""Which files to check, with which column names and labels: from the command line and a settings file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from emr_fl_deploy.scoring import column_map
+from emr_fl_shared.config.loading import load_settings, load_site_settings, read_toml
+from emr_fl_shared.config.settings import SiteSettings
+from emr_fl_shared.errors import UsageError
+from emr_fl_shared.messages import tr
+from emr_fl_shared.quality import Source
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Exports to check, and the name or file of the label set if one was given."""
+
+    sources: tuple[Source, ...]
+    taxonomy: str | None
+
+
+def wanted(
+    files: Sequence[Path], config: Path | None, columns: Sequence[str] = (), taxonomy: str | None = None
+) -> Wanted:
+    """What the command line asks for.
+
+    `config` is a site's own file, whose columns hold for every file (and whose source is checked where no file is given), or the
+    settings of a federation: then its labels hold, and each file takes the columns of the site that it is the source of.
+    `columns` are `field=header` and win. Raises `SettingsError` and `UsageError` (no file, a file given twice).
+    """
+    named: dict[Path, SiteSettings] = {}
+    everywhere: dict[str, str] = {}
+    if config is not None:
+        if "source" in read_toml(config):
+            site = load_site_settings(config)
+            everywhere = site.columns
+            named[Path(site.source).resolve()] = site
+        else:
+            settings = load_settings(config).with_paths_from(config.parent)
+            taxonomy = taxonomy or settings.labels.taxonomy
+            named = {Path(site.source).resolve(): site for site in settings.sites.values()}
+    paths = list(files) or [Path(site.source) for site in named.values()]
+    if not paths:
+        raise UsageError(
+            tr("no file to check", "没有要检查的文件"),
+            where="emr-fl data check",
+            do=tr("name one or more exports", "请指定一个或多个导出文件"),
+        )
+    resolved = [path.resolve() for path in paths]
+    for path, full in zip(paths, resolved, strict=True):
+        if resolved.count(full) > 1:
+            raise UsageError(tr("the same file twice", "同一文件出现两次"), where=str(path))
+    given = column_map(columns)
+    sources = tuple(
+        Source(path, {**(named[full].columns if full in named else everywhere), **given})
+        for path, full in zip(paths, resolved, strict=True)
+    )
+    return Wanted(sources, taxonomy)

@@ -1,0 +1,217 @@
+"""`check_files`: every check over one or more exports, and what they found together.
+
+Example::
+
+    report = check_files([Source(Path("export.csv"))])
+    print(report.level, [finding.key for finding in report.findings if finding.level != "ok"])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import emr_fl_shared.quality.contradictions
+import emr_fl_shared.quality.identifiers
+import emr_fl_shared.quality.labelling
+import emr_fl_shared.quality.near_copies
+import emr_fl_shared.quality.persons
+import emr_fl_shared.quality.repeats
+import emr_fl_shared.quality.source
+import emr_fl_shared.quality.values  # noqa: F401  (importing registers them)
+from emr_fl_shared.errors import DataError
+from emr_fl_shared.labels import COLUMN, Taxonomy, column_taxonomy, load_taxonomy, map_labels
+from emr_fl_shared.messages import tr
+from emr_fl_shared.quality.finding import Finding, Level, Wording, worst
+from emr_fl_shared.quality.near_copies import NearCopies, near_copies_across
+from emr_fl_shared.quality.registry import Check, Export, checks
+from emr_fl_shared.quality.repeats import Repeats, repeats_across
+from emr_fl_shared.quality.source import ignored_headers
+from emr_fl_shared.records import Record
+from emr_fl_shared.sources import Rejected, SourceReport, read_records
+
+SCHEMA = 1
+FAMILIES = ("file", "records", "patients", "values", "contradictions", "labels", "identifiers")
+"""The first part of a finding's key, in the order of the report; others follow."""
+BUILT_IN = "outpatient-50"
+RejectedRow = Callable[[Path, Rejected], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """An export to check and the headers that its columns need (`{"chief_complaint": "ZS"}`)."""
+
+    path: Path
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What was found in one export; `source` and `taxonomy` are `None` if it could not be read."""
+
+    path: Path
+    source: SourceReport | None
+    taxonomy: Taxonomy | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def level(self) -> Level:
+        """The worst level of its findings."""
+        return worst(list(self.findings))
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain JSON values."""
+        taxonomy = self.taxonomy
+        return {
+            "file": str(self.path),
+            "level": self.level,
+            "source": {**self.source.to_json(), "ignored_columns": ignored_headers(self.source)}
+            if self.source
+            else None,
+            "labels": {"name": taxonomy.name, "version": taxonomy.version, "count": len(taxonomy)}
+            if taxonomy
+            else None,
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+
+@dataclass(frozen=True)
+class QualityReport:
+    """All files and what they share."""
+
+    files: tuple[FileReport, ...]
+    across: tuple[Finding, ...] = ()
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Those of every file, then those across files."""
+        return (*(finding for file in self.files for finding in file.findings), *self.across)
+
+    @property
+    def level(self) -> Level:
+        """The worst level of all findings."""
+        return worst(list(self.findings))
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain JSON values; `docs/data-check.md` describes them."""
+        return {
+            "schema": SCHEMA,
+            "level": self.level,
+            "files": [file.to_json() for file in self.files],
+            "across": [finding.to_json() for finding in self.across],
+        }
+
+
+def check_files(
+    sources: Sequence[Source],
+    *,
+    taxonomy: Taxonomy | str | None = None,
+    today: date | None = None,
+    rejected: RejectedRow | None = None,
+    progress: Callable[[Path], None] | None = None,
+) -> QualityReport:
+    """Check exports, each by itself and all for what is in several.
+
+    `taxonomy`: a label set, its name or file, or `"column"` for names as they stand; left out, the built-in one, or names as they
+    stand where most values of a label column are none of its. `today` is the day after which dates are in the future. `rejected`
+    gets each row that was left out, for the hospital's own eyes; `progress` each file before it is read.
+
+    A file that can't be read is a finding of level `stop`, not an exception. Raises `SettingsError` for a label set that can't be
+    loaded.
+    """
+    if isinstance(taxonomy, str) and taxonomy != COLUMN:
+        taxonomy = load_taxonomy(taxonomy)
+    files: list[FileReport] = []
+    repeats: list[Repeats] = []
+    copies: list[NearCopies] = []
+    for source in sources:
+        if progress:
+            progress(source.path)
+        report, made = _check_file(source, taxonomy, today or date.today(), rejected)
+        files.append(report)
+        repeats += [check for check in made if isinstance(check, Repeats)]
+        copies += [check for check in made if isinstance(check, NearCopies)]
+    across: tuple[Finding, ...] = ()
+    if len(repeats) > 1:
+        across = (repeats_across(repeats), near_copies_across(copies))
+    return QualityReport(tuple(files), across)
+
+
+def _check_file(
+    source: Source, given: Taxonomy | str | None, today: date, rejected: RejectedRow | None
+) -> tuple[FileReport, list[Check]]:
+    if not source.path.exists():
+        missing = DataError(
+            tr("no such file", "没有这个文件"),
+            where=str(source.path),
+            do=tr("check the path; it is relative to the current folder", "请检查路径；它相对于当前目录"),
+        )
+        return FileReport(source.path, None, None, (unreadable(missing),)), []
+    problems: list[Finding] = []
+    left_out: list[Rejected] = []
+    keep = left_out.append if rejected else _forget
+    try:
+        records, report = read_records(source.path, source.columns, rejected=keep)
+    except DataError as error:
+        problems.append(unreadable(error))
+        # Without labels nothing trains, but everything else can be looked at.
+        before, left_out = left_out, []
+        keep = left_out.append if rejected else _forget
+        try:
+            records, report = read_records(source.path, source.columns, require_labels=False, rejected=keep)
+        except DataError:
+            _hand_over(source.path, before, rejected)
+            return FileReport(source.path, None, None, tuple(problems)), []
+    _hand_over(source.path, left_out, rejected)
+    taxonomy = _label_set(records, given)
+    made = checks(Export(report, taxonomy, today))
+    for check in made:
+        for record in records:
+            check.see(record)
+    findings = sorted((finding for check in made for finding in check.findings()), key=_family)
+    return FileReport(source.path, report, taxonomy, (*problems, *findings)), made
+
+
+def _family(finding: Finding) -> int:
+    name = finding.key.partition(".")[0]
+    return FAMILIES.index(name) if name in FAMILIES else len(FAMILIES)
+
+
+def _hand_over(path: Path, rows: Iterable[Rejected], rejected: RejectedRow | None) -> None:
+    if rejected:
+        for row in rows:
+            rejected(path, row)
+
+
+def _forget(_: Rejected) -> None:
+    """For callers that want the counts only."""
+
+
+def unreadable(error: DataError) -> Finding:
+    """The error as a finding that stops; its text is in the language in force."""
+    head, *_ = error.render().splitlines()
+    return Finding(
+        "file.unreadable",
+        Wording("reading", "读取"),
+        "stop",
+        1,
+        Wording(head, head),
+        Wording(error.do, error.do),
+    )
+
+
+def _label_set(records: Sequence[Record], given: Taxonomy | str | None) -> Taxonomy:
+    if isinstance(given, Taxonomy):
+        return given
+    built_in = load_taxonomy(BUILT_IN)
+    names = {label for record in records for label in record.labels}
+    if given is None and names:
+        labelled = [record for record in records if record.labels]
+        mapped = sum(bool(map_labels(record, built_in)[0]) for record in labelled)
+        if 2 * mapped >= len(labelled):
+            return built_in
+    # A column without any name leaves nothing to make a label set of.
+    return column_taxonomy(names) if any(name.strip() for name in names) else built_in
