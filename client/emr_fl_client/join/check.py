@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Literal
 
 import psutil
@@ -143,7 +142,7 @@ def _data(place: Place, taxonomy_name: str | None) -> Iterator[Finding]:
 
     subject = tr("records", "记录")
     try:
-        records, report = read_records(Path(place.settings.source), place.settings.columns)
+        records, report = read_records(place.settings.records_source(), place.settings.columns)
     except EmrFlError as error:
         yield _stop(subject, error)
         return
