@@ -259,7 +259,10 @@ class SiteSettings(Section):
             for name in ("query", "table", "password_env", "password_file"):
                 if getattr(self, name) is not None:
                     raise ValueError(
-                        tr(f"{name} is for a database, and source is a file", f"{name} 只用于数据库，而 source 是文件")
+                        tr(
+                            f"{name} is for a database, and source is a file",
+                            f"{name} 只用于数据库，而 source 是文件",
+                        )
                     )
             return self
         try:
@@ -272,10 +275,15 @@ class SiteSettings(Section):
             )
         if self.password_env is not None and self.password_file is not None:
             raise ValueError(
-                tr("password_env and password_file: give one of the two", "password_env 与 password_file 只能给一个")
+                tr(
+                    "password_env and password_file: give one of the two",
+                    "password_env 与 password_file 只能给一个",
+                )
             )
         if self.sheet is not None:
-            raise ValueError(tr("sheet is for a workbook, not for a database", "sheet 只用于工作簿，不用于数据库"))
+            raise ValueError(
+                tr("sheet is for a workbook, not for a database", "sheet 只用于工作簿，不用于数据库")
+            )
         return self
 
     def records_source(self) -> Source:

@@ -155,8 +155,8 @@ def _statement(source: Source, engine: sqlalchemy.Engine) -> str:
     if source.table:
         schema, _, name = source.table.rpartition(".")
         table = sqlalchemy.table(name, schema=schema or None)
-        select = sqlalchemy.select(sqlalchemy.literal_column("*")).select_from(table)
-        return str(select.compile(engine))
+        everything: sqlalchemy.ColumnElement[Any] = sqlalchemy.literal_column("*")
+        return str(sqlalchemy.select(everything).select_from(table).compile(engine))
     query = source.query.strip().rstrip(";").rstrip()
     comments = _COMMENTS.match(query)
     if not _READS.match(query, comments.end() if comments else 0):

@@ -36,9 +36,9 @@ def read_delimited(file: RecordFile, columns: Mapping[str, str] | None = None) -
     head = _head(text)
     _refuse_page(head, file.path)
     delimiter = _delimiter(head, columns)
-    quoting = _quoting(text, delimiter) if text.quoted else csv.QUOTE_MINIMAL
+    quotes = text.quoted and _has_closed_quotes(text, delimiter)
     return below_header(
-        _rows(text, delimiter, quoting),
+        _rows(text, delimiter, quotes),
         str(file.path),
         "csv",
         columns,
@@ -47,8 +47,11 @@ def read_delimited(file: RecordFile, columns: Mapping[str, str] | None = None) -
     )
 
 
-def _rows(text: TextFile, delimiter: str, quoting: int) -> Iterator[Row]:
-    reader = csv.reader(text.lines(), delimiter=delimiter, quoting=quoting)
+def _rows(text: TextFile, delimiter: str, quotes: bool) -> Iterator[Row]:
+    if quotes:
+        reader = csv.reader(text.lines(), delimiter=delimiter)
+    else:
+        reader = csv.reader(text.lines(), delimiter=delimiter, quoting=csv.QUOTE_NONE)
     number = 0
     try:
         for number, cells in enumerate(reader, 1):
@@ -57,21 +60,22 @@ def _rows(text: TextFile, delimiter: str, quoting: int) -> Iterator[Row]:
         raise _never_closed(text.file.path, number + 1) from None
 
 
-def _quoting(text: TextFile, delimiter: str) -> int:
-    """How quotation marks are to be read. Raises `DataError` if one is never closed."""
+def _has_closed_quotes(text: TextFile, delimiter: str) -> bool:
+    """Whether quotation marks enclose cells. Raises `DataError` if one is never closed."""
     reader = csv.reader(text.lines(), delimiter=delimiter)
     number = begin = start = 0
     try:
-        for number, _ in enumerate(reader, 1):
+        for _ in reader:
+            number += 1
             start, begin = begin, reader.line_num
     except csv.Error:
         raise _never_closed(text.file.path, number + 1) from None
     if reader.line_num - start > 1 and _is_open(islice(text.lines(), start, None), delimiter):
         if delimiter == "\t":
             # Tab-separated exports often do not quote at all: a quotation mark is a character like any other.
-            return csv.QUOTE_NONE
+            return False
         raise _never_closed(text.file.path, number)
-    return csv.QUOTE_MINIMAL
+    return True
 
 
 def _is_open(lines: Iterable[str], delimiter: str) -> bool:
@@ -114,9 +118,7 @@ def _refuse_page(head: list[str], path: Path) -> None:
     start = "".join(head[:5]).lstrip("﻿ \t\r\n")[:200].lower()
     if start.startswith(("<html", "<!doctype", "<table", "<?xml", "<head", "<meta")):
         raise DataError(
-            tr(
-                "this is a web page or XML, not a table of records", "这是网页或 XML 文件，不是记录表"
-            ),
+            tr("this is a web page or XML, not a table of records", "这是网页或 XML 文件，不是记录表"),
             where=str(path),
             do=tr(
                 "open it in Excel and save it as .xlsx or CSV (UTF-8)",

@@ -62,7 +62,7 @@ def find_encoding(file: RecordFile) -> TextFile:
         head = stream.read(65536)
     for mark, name in _MARKS:
         if head.startswith(mark):
-            bad = _first_bad_byte(file, name)
+            bad = _first_bad_byte(file, name.removesuffix("-sig"))  # the mark counts as a character
             if bad is not None:
                 raise _undecodable(file, bad, name)
             return TextFile(file, name, _scan(file, marked=True))
@@ -94,9 +94,7 @@ def _scan(file: RecordFile, *, marked: bool) -> bool:
         since = since + len(piece) if last < 0 else len(piece) - last
         if since > LONGEST_LINE:
             raise DataError(
-                tr(
-                    f"no line end within {LONGEST_LINE >> 20} MB", f"连续 {LONGEST_LINE >> 20} MB 没有换行符"
-                ),
+                tr(f"no line end within {LONGEST_LINE >> 20} MB", f"连续 {LONGEST_LINE >> 20} MB 没有换行符"),
                 where=str(file.path),
                 expected=tr("a row a line", "每行一条记录"),
                 do=tr("export it again as CSV (UTF-8)", "请重新导出为 CSV（UTF-8）"),

@@ -83,9 +83,7 @@ def _rows(text: TextFile, header: tuple[str, ...], repaired: Counter[str]) -> It
 
 def _object(line: str) -> dict[str, Any] | None:
     try:
-        parsed = json.loads(
-            line.lstrip("﻿"), parse_int=str, parse_float=str, parse_constant=lambda _: ""
-        )
+        parsed = json.loads(line.lstrip("﻿"), parse_int=str, parse_float=str, parse_constant=lambda _: "")
     except (ValueError, RecursionError):
         return None
     return parsed if isinstance(parsed, dict) else None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import xlrd
+from xlrd.biffh import XLRDError
 
 from emr_fl_shared.errors import DataError
 from emr_fl_shared.messages import tr
@@ -29,18 +31,16 @@ LARGEST = 512 << 20
 _ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 
 
-def read_old_workbook(file: RecordFile, columns: Mapping[str, str] | None = None, *, sheet: str = "") -> Table:
+def read_old_workbook(
+    file: RecordFile, columns: Mapping[str, str] | None = None, *, sheet: str = ""
+) -> Table:
     """The table of a sheet of an .xls file, chosen as `read_workbook` does; the file is in memory while it is read.
 
     Raises `DataError` for a file that is damaged, encrypted or no workbook, and for a sheet that is not there or empty.
     """
     book = _open(file)
     sheets = [
-        Sheet(
-            name,
-            bool(book.sheet_by_index(index).visibility),
-            lambda numbers, index=index: _rows(book, index, numbers),
-        )
+        Sheet(name, bool(book.sheet_by_index(index).visibility), partial(_rows, book, index))
         for index, name in enumerate(book.sheet_names())
     ]
     return table_of(file, "xls", sheets, columns, wanted=sheet, since_1904=bool(book.datemode))
@@ -59,13 +59,15 @@ def _open(file: RecordFile) -> Any:
             return xlrd.open_workbook(
                 file_contents=data, logfile=io.StringIO(), formatting_info=True, ragged_rows=True
             )
-        except xlrd.XLRDError as error:
+        except XLRDError as error:
             if "encrypt" in str(error).lower() or "password" in str(error).lower():
                 raise _protected(file) from None
         except Exception:  # xlrd meets damaged files with whatever comes: assertions, struct errors, indices
             pass
     raise DataError(
-        tr("this spreadsheet file (.xls) is damaged or no workbook", "电子表格文件（.xls）已损坏或不是工作簿"),
+        tr(
+            "this spreadsheet file (.xls) is damaged or no workbook", "电子表格文件（.xls）已损坏或不是工作簿"
+        ),
         where=str(file.path),
         do=tr("save it as .xlsx or as CSV (UTF-8)", "请另存为 .xlsx 或 CSV（UTF-8）"),
     )

@@ -92,7 +92,10 @@ def _table(source: Source, columns: Mapping[str, str] | None) -> Table:
         return read_database(source)
     if source.query or source.table:
         raise UsageError(
-            tr("query and table are for databases, and this is a file", "query 与 table 只用于数据库，而这是文件"),
+            tr(
+                "query and table are for databases, and this is a file",
+                "query 与 table 只用于数据库，而这是文件",
+            ),
             where=str(source),
             expected="sqlite:///FILE",
         )

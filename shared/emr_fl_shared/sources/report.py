@@ -93,7 +93,9 @@ def describe_reason(reason: str) -> str:
         CELL_TOO_LONG: tr("a cell longer than 131,072 characters", "单元格超过 131,072 个字符"),
         TOO_FEW_CELLS: tr("cells missing at the end", "末尾缺少单元格"),
         MERGED_CELLS: tr("filled from merged cells", "由合并单元格补全"),
-        FORMULA_WITHOUT_VALUE: tr("formulas without a saved value, read as empty", "公式没有保存结果，按空处理"),
+        FORMULA_WITHOUT_VALUE: tr(
+            "formulas without a saved value, read as empty", "公式没有保存结果，按空处理"
+        ),
         ERROR_VALUE: tr("error values such as #N/A, read as empty", "错误值（如 #N/A），按空处理"),
         DIGITS_LOST: tr(
             "numbers of more than 15 digits, whose last digits are lost", "超过 15 位的数字，末尾数位已丢失"

@@ -97,7 +97,7 @@ def records_of(
         if require_labels and not codes and not labels:
             leave_out(row, NO_LABEL)
             continue
-        if short:
+        if short and report.format == "csv":  # a workbook does not store empty cells
             report.repaired[TOO_FEW_CELLS] += 1
         if has_null:
             report.repaired[NULL_CHARACTERS] += 1
@@ -139,8 +139,8 @@ def _refuse_lost_digits(table: Table, columns: Columns) -> None:
             count = table.lost_digits[at]
             raise DataError(
                 tr(
-                    f"{count} numbers of more than 15 digits stand in the column {name}: a spreadsheet loses their last digits",
-                    f"{name} 列有 {count} 个超过 15 位的数字：电子表格会丢失其末尾数位",
+                    f"column {name} holds numbers of more than 15 digits, whose last ones a spreadsheet loses: {count}",
+                    f"{name} 列含有超过 15 位的数字，电子表格会丢失其末尾数位：{count} 个",
                 ),
                 where=f"{table.where}, {table.header[at]}",
                 expected=tr("numbers stored as text", "以文本形式保存的编号"),

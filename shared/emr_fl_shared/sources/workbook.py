@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from xml.parsers import expat
 
@@ -50,10 +51,7 @@ def read_workbook(file: RecordFile, columns: Mapping[str, str] | None = None, *,
     """
     with _clear(file.path):
         book = _Workbook(file)
-        sheets = [
-            Sheet(name, hidden, lambda numbers, part=part: book.rows(part, numbers))
-            for name, part, hidden in book.sheets
-        ]
+        sheets = [Sheet(name, hidden, partial(book.rows, part)) for name, part, hidden in book.sheets]
     return table_of(file, "xlsx", sheets, columns, wanted=sheet, since_1904=book.since_1904)
 
 
@@ -116,7 +114,10 @@ class _Workbook:
         if "xl/workbook.xml" in names:
             return "xl/workbook.xml"
         raise DataError(
-            tr("this is a ZIP file, but no Excel workbook (.xlsx)", "这是 ZIP 文件，但不是 Excel 工作簿（.xlsx）"),
+            tr(
+                "this is a ZIP file, but no Excel workbook (.xlsx)",
+                "这是 ZIP 文件，但不是 Excel 工作簿（.xlsx）",
+            ),
             where=str(self.file.path),
             do=tr(
                 "save it as an Excel workbook (.xlsx) or as CSV (UTF-8)",
@@ -190,7 +191,10 @@ def _check_directory(archive: zipfile.ZipFile, path: Path) -> None:
 
 def _too_large(path: Path) -> DataError:
     return DataError(
-        tr("the workbook is too large unpacked, or made to exhaust memory", "工作簿解压后过大，或为耗尽内存而构造"),
+        tr(
+            "the workbook is too large unpacked, or made to exhaust memory",
+            "工作簿解压后过大，或为耗尽内存而构造",
+        ),
         where=str(path),
         expected=tr(f"at most {UNPACKED >> 30} GB unpacked", f"解压后至多 {UNPACKED >> 30} GB"),
         do=tr("export the table as CSV (UTF-8)", "请将表格导出为 CSV（UTF-8）"),
@@ -229,5 +233,3 @@ def _clear(path: Path) -> Iterator[None]:
         ) from None
     except OSError as error:
         raise unreadable(path, error) from None
-
-
