@@ -50,7 +50,9 @@ def refused(path: Path, **options: str) -> str:
     return str(caught.value)
 
 
-def sheet_xml(path: Path, body: str, *, strings: str | None = None, extra: dict[str, bytes] | None = None) -> Path:
+def sheet_xml(
+    path: Path, body: str, *, strings: str | None = None, extra: dict[str, bytes] | None = None
+) -> Path:
     """A workbook of one sheet whose XML is written by hand."""
     parts = {
         "xl/workbook.xml": '<workbook xmlns:r="r"><sheets><sheet name="a" sheetId="1" r:id="rId1"/></sheets></workbook>',
@@ -361,7 +363,10 @@ with xlsxwriter.Workbook(VALID) as _book:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, len(VALID.getvalue()) - 1), st.integers(0, 255)), max_size=12), st.booleans())
+@given(
+    st.lists(st.tuples(st.integers(0, len(VALID.getvalue()) - 1), st.integers(0, 255)), max_size=12),
+    st.booleans(),
+)
 def test_any_damage_gives_records_or_a_data_error(
     tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]], cut_off: bool
 ) -> None:
@@ -380,12 +385,26 @@ def test_any_damage_gives_records_or_a_data_error(
 
 
 XML = st.recursive(
-    st.sampled_from(["", "<v>1</v>", "<v>x</v>", "<f>A1</f>", "<is><t>主诉</t></is>", "<v>9e999</v>", "&lt;", "<rPh/>"]),
+    st.sampled_from(
+        ["", "<v>1</v>", "<v>x</v>", "<f>A1</f>", "<is><t>主诉</t></is>", "<v>9e999</v>", "&lt;", "<rPh/>"]
+    ),
     lambda inner: st.builds(
         lambda name, attributes, parts: f"<{name} {attributes}>{''.join(parts)}</{name}>",
         st.sampled_from(["row", "c", "v", "t", "is", "si", "rPh", "mergeCell"]),
         st.sampled_from(
-            ["", 'r="A1"', 'r="2"', 't="s"', 't="b"', 't="d"', 't="inlineStr"', 's="-1"', 's="9"', 'ref="A1:B9"', 'r="ZZZ9"']
+            [
+                "",
+                'r="A1"',
+                'r="2"',
+                't="s"',
+                't="b"',
+                't="d"',
+                't="inlineStr"',
+                's="-1"',
+                's="9"',
+                'ref="A1:B9"',
+                'r="ZZZ9"',
+            ]
         ),
         st.lists(inner, max_size=4),
     ),
@@ -395,8 +414,12 @@ XML = st.recursive(
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(XML, max_size=8))
-def test_any_xml_gives_records_or_a_data_error(tmp_path_factory: pytest.TempPathFactory, parts: list[str]) -> None:
-    path = sheet_xml(tmp_path_factory.mktemp("xml") / "a.xlsx", f"<sheetData>{TOP}{''.join(parts)}</sheetData>")
+def test_any_xml_gives_records_or_a_data_error(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[str]
+) -> None:
+    path = sheet_xml(
+        tmp_path_factory.mktemp("xml") / "a.xlsx", f"<sheetData>{TOP}{''.join(parts)}</sheetData>"
+    )
     try:
         records, report = read_records(path)
     except DataError:
@@ -406,7 +429,9 @@ def test_any_xml_gives_records_or_a_data_error(tmp_path_factory: pytest.TempPath
 
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=3000))
-def test_any_bytes_behind_a_spreadsheet_magic_are_refused(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+def test_any_bytes_behind_a_spreadsheet_magic_are_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes
+) -> None:
     path = tmp_path_factory.mktemp("magic") / "a.xls"
     for magic in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
         path.write_bytes(magic + data)

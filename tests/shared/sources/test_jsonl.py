@@ -46,7 +46,11 @@ def test_lists_numbers_and_nothing(tmp_path: Path) -> None:
     records, report = read_records(path)
     assert records[0].patient_id == "110101199003077512"
     assert records[0].labels == ("胃炎、胃溃疡", "x;y")
-    assert (records[1].diagnosis_codes, records[1].labels, records[1].past_history) == (("I10", "E11.9"), (), "true")
+    assert (records[1].diagnosis_codes, records[1].labels, records[1].past_history) == (
+        ("I10", "E11.9"),
+        (),
+        "true",
+    )
     assert records[2].labels == ("a", "b")
     assert records[2].present_illness == '{"起病": "3天"}'
     assert records[2].identifiers == {"patient_name": "甲；乙"}
@@ -157,7 +161,12 @@ VALUES = st.recursive(
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.dictionaries(st.sampled_from(["主诉", "标签", "患者ID", "x", "诊断编码"]), VALUES, max_size=5), max_size=5))
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from(["主诉", "标签", "患者ID", "x", "诊断编码"]), VALUES, max_size=5),
+        max_size=5,
+    )
+)
 def test_any_objects_give_records_or_a_data_error(
     tmp_path_factory: pytest.TempPathFactory, objects: list[dict[str, object]]
 ) -> None:

@@ -82,7 +82,11 @@ def test_no_rows_and_no_columns_that_fit(tmp_path: Path) -> None:
     assert "none of 1 rows" in refused(write(tmp_path / "c.parquet", {"主诉": [SECRET], "标签": [""]}))
 
 
-@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" + bytes(500) + b"PAR1", b"text\n" * 9], ids=["empty", "magic", "zeros", "text"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"PAR1", b"PAR1" + bytes(500) + b"PAR1", b"text\n" * 9],
+    ids=["empty", "magic", "zeros", "text"],
+)
 def test_what_is_no_parquet(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.parquet"
     path.write_bytes(content)

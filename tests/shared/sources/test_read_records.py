@@ -157,7 +157,9 @@ def test_broken_rows_are_counted_never_lost(tmp_path: Path) -> None:
 
 def test_rows_that_are_left_out_are_handed_over_with_row_and_reason(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_text("主诉,诊断编码\n咳嗽,J06.9\n主诉,诊断编码\n,I10\n头痛,\n胸痛,I10,多,余\n", encoding="utf-8")
+    path.write_text(
+        "主诉,诊断编码\n咳嗽,J06.9\n主诉,诊断编码\n,I10\n头痛,\n胸痛,I10,多,余\n", encoding="utf-8"
+    )
     found: list[Rejected] = []
     records, report = read_records(path, rejected=found.append)
     assert [(row.row, row.reason, row.cells) for row in found] == [

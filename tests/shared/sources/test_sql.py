@@ -10,9 +10,9 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-import postgresql
 import pytest
 
+import postgresql
 from emr_fl_shared.config.loading import load_site_settings, settings_from
 from emr_fl_shared.errors import DataError, EmrFlError, PolicyError, SettingsError, UsageError
 from emr_fl_shared.messages import set_language
@@ -67,7 +67,10 @@ def test_a_table_a_view_and_a_query(visits: Path) -> None:
     assert (records[7].patient_id, records[7].labels, records[7].record_id) == ("0001163476", ("x", "y"), "8")
     assert len(read_records(Source(url, table="v_visits"))[0]) == 4999
     assert len(read_records(Source(url, table="main.visits"))[0]) == 5000
-    source = Source(url, query="-- what we want\nSELECT 主诉 AS ZS, 标签 FROM visits WHERE 主诉 = '咳3' OR 主诉 LIKE ':a %s%%';")
+    source = Source(
+        url,
+        query="-- what we want\nSELECT 主诉 AS ZS, 标签 FROM visits WHERE 主诉 = '咳3' OR 主诉 LIKE ':a %s%%';",
+    )
     records, _ = read_records(source, {"chief_complaint": "ZS"})
     assert [record.chief_complaint for record in records] == ["咳3"]
     assert read_headers(source) == ("ZS", "标签")
@@ -77,7 +80,9 @@ def test_typed_values(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE t (患者ID INTEGER, 年龄 REAL, 主诉 TEXT, 现病史 BLOB, 标签 TEXT)")
-        connection.execute("INSERT INTO t VALUES (110101199003077512, 45.0, '咳' || char(0) || '嗽', x'FF', 'x')")
+        connection.execute(
+            "INSERT INTO t VALUES (110101199003077512, 45.0, '咳' || char(0) || '嗽', x'FF', 'x')"
+        )
     connection.close()
     (record,), report = read_records(Source(f"sqlite:///{path}", table="t"))
     assert (record.patient_id, record.age, record.chief_complaint) == ("110101199003077512", "45", "咳嗽")
@@ -180,7 +185,7 @@ def test_settings_that_contradict_themselves(block: dict[str, str], says: str) -
 
 
 def test_a_held_out_set_is_a_file() -> None:
-    with pytest.raises(SettingsError, match="evaluation.sets.standard"):
+    with pytest.raises(SettingsError, match=r"evaluation\.sets\.standard"):
         settings_from({"evaluation": {"sets": {"standard": "sqlite:///a.db"}}})
 
 
@@ -197,7 +202,12 @@ def test_relative_paths_are_those_of_the_settings_file(tmp_path: Path, visits: P
     )
     assert len(read_records(site.records_source())[0]) == 5000
     moved = settings_from(
-        {"sites": {"a": {"source": "sqlite:///d/a.db", "table": "t"}, "b": {"source": "postgresql://h/d", "table": "t"}}}
+        {
+            "sites": {
+                "a": {"source": "sqlite:///d/a.db", "table": "t"},
+                "b": {"source": "postgresql://h/d", "table": "t"},
+            }
+        }
     ).with_paths_from(tmp_path)
     assert moved.sites["a"].source == f"sqlite:///{tmp_path}/d/a.db"
     assert moved.sites["b"].source == "postgresql://h/d"
@@ -287,7 +297,11 @@ def test_postgresql_password_from_a_file(database: postgresql.Server, tmp_path: 
     path = tmp_path / "pw"
     path.write_text(PASSWORD + "\n")
     path.chmod(0o600)
-    asked = Source(database.url(), query="SELECT 主诉, 标签 FROM visits WHERE 主诉 LIKE '%咳1_:x%' OR 主诉 = '咳5';", password_file=str(path))
+    asked = Source(
+        database.url(),
+        query="SELECT 主诉, 标签 FROM visits WHERE 主诉 LIKE '%咳1_:x%' OR 主诉 = '咳5';",
+        password_file=str(path),
+    )
     assert len(read_records(asked)[0]) == 1
 
 

@@ -50,7 +50,9 @@ def export(folder: Path, kind: str, rows: int, name: str) -> tuple[str, str]:
     if kind == "db":
         with sqlite3.connect(path) as connection:
             connection.execute("CREATE TABLE t (主诉 TEXT, 现病史 TEXT, 标签 TEXT)")
-            connection.executemany("INSERT INTO t VALUES (?, ?, 'x')", ((f"咳{n}", history) for n in range(rows)))
+            connection.executemany(
+                "INSERT INTO t VALUES (?, ?, 'x')", ((f"咳{n}", history) for n in range(rows))
+            )
         connection.close()
         return f"sqlite:///{path}", "t"
     with path.open("w", encoding="gb18030", newline="") as stream:
@@ -67,7 +69,10 @@ def megabytes(folder: Path, kind: str, how: str) -> float:
     source, table = export(folder, kind, ROWS, "large")
     small, _ = export(folder, kind, 3, "small")
     done = subprocess.run(
-        [sys.executable, "-P", "-c", READ, source, table, how, small], check=True, capture_output=True, text=True
+        [sys.executable, "-P", "-c", READ, source, table, how, small],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     count, used = json.loads(done.stdout)
     assert count == ROWS
@@ -86,7 +91,20 @@ def test_the_measurement_sees_a_list(tmp_path: Path) -> None:
     assert megabytes(tmp_path, "csv", "list") > LIMIT_MB
 
 
-SNIPPETS = ["主诉,标签\n", "咳嗽,x\n", '"头痛\n三天",y\r\n', "联通,z\n", "\n", '"', "谩,é\n", "a\tb\n", "\x1a", "，", "\x00", "﻿"]
+SNIPPETS = [
+    "主诉,标签\n",
+    "咳嗽,x\n",
+    '"头痛\n三天",y\r\n',
+    "联通,z\n",
+    "\n",
+    '"',
+    "谩,é\n",
+    "a\tb\n",
+    "\x1a",
+    "，",
+    "\x00",
+    "﻿",
+]
 
 
 @settings(max_examples=150, deadline=None)
