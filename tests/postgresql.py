@@ -46,7 +46,12 @@ class Server:
     def run(self, *statements: str, database: str = "his") -> None:
         """Run statements as the owner of everything."""
         with psycopg.connect(
-            host="127.0.0.1", port=self.port, user="owner", password=PASSWORD, dbname=database, autocommit=True
+            host="127.0.0.1",
+            port=self.port,
+            user="owner",
+            password=PASSWORD,
+            dbname=database,
+            autocommit=True,
         ) as connection:
             for statement in statements:
                 connection.execute(statement.encode())

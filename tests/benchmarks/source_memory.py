@@ -1,6 +1,6 @@
 """Peak memory and time of reading many records one by one, each kind in a program of its own.
 
-    python tests/benchmarks/source_memory.py [--rows 1000000] [--kinds csv sqlite jsonl parquet xlsx]
+python tests/benchmarks/source_memory.py [--rows 1000000] [--kinds csv sqlite jsonl parquet xlsx]
 """
 
 from __future__ import annotations
@@ -25,10 +25,31 @@ KINDS = ("csv", "sqlite", "jsonl", "parquet", "xlsx")
 def rows(count: int) -> Iterator[list[str]]:
     """Invented rows of about 200 characters, the same every time."""
     draw = random.Random(7)
-    words = ["咳嗽", "发热", "头痛三天", "无恶心呕吐", "伴胸闷", "腹痛，", "乏力。", "夜间加重", "受凉后出现", "血压偏高"]
+    words = [
+        "咳嗽",
+        "发热",
+        "头痛三天",
+        "无恶心呕吐",
+        "伴胸闷",
+        "腹痛，",
+        "乏力。",
+        "夜间加重",
+        "受凉后出现",
+        "血压偏高",
+    ]
     for number in range(count):
         history = "".join(draw.choices(words, k=45))
-        yield [f"{number // 2:010d}", "2026-03-01", "内科", "女", "45", draw.choice(words), history, "无", "J06.900"]
+        yield [
+            f"{number // 2:010d}",
+            "2026-03-01",
+            "内科",
+            "女",
+            "45",
+            draw.choice(words),
+            history,
+            "无",
+            "J06.900",
+        ]
 
 
 def write(kind: str, path: Path, count: int) -> None:
@@ -85,7 +106,9 @@ def measure(kind: str, count: int, folder: Path) -> dict[str, float]:
     """Write `count` rows of a kind and read them in a new program."""
     path = folder / f"visits.{'db' if kind == 'sqlite' else kind}"
     # in a program of its own: a program begins with the peak of the one that started it
-    subprocess.run([sys.executable, "-P", __file__, "--write", kind, str(path), "--rows", str(count)], check=True)
+    subprocess.run(
+        [sys.executable, "-P", __file__, "--write", kind, str(path), "--rows", str(count)], check=True
+    )
     source, table = (f"sqlite:///{path}", "visits") if kind == "sqlite" else (str(path), "")
     done = subprocess.run(
         [sys.executable, "-P", __file__, "--read", source, table], check=True, capture_output=True, text=True
@@ -108,7 +131,9 @@ def main() -> None:
     if given.read:
         read(*given.read)
         return
-    print("| kind | records | file MB | seconds | records/s | MB at start | MB at peak |\n|---|---|---|---|---|---|---|")
+    print(
+        "| kind | records | file MB | seconds | records/s | MB at start | MB at peak |\n|---|---|---|---|---|---|---|"
+    )
     with tempfile.TemporaryDirectory() as folder:
         for kind in given.kinds:
             found = measure(kind, given.rows, Path(folder))
