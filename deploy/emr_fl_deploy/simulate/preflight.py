@@ -169,6 +169,11 @@ def read_all(settings: Settings) -> list[str]:
                     f"{place}：{report.rows} 行中有 {left_out} 行未使用（{listed}）",
                 )
             )
+        if report.repaired:
+            listed = ", ".join(
+                f"{describe_reason(what)}: {count}" for what, count in sorted(report.repaired.items())
+            )
+            warnings.append(tr(f"{place}: mended while read ({listed})", f"{place}：读取时修补（{listed}）"))
         files.append(_File(place, records))
     taxonomy = _taxonomy(settings, files)
     for file in files:
