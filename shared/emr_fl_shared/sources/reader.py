@@ -42,8 +42,8 @@ def read_records(
 
     Returns records in the order of the source. A record without its own number gets that of its row.
     Raises `DataError`: no such file, empty, binary, mixed encodings, damaged, header only, no text column, no label column,
-    a mapped column that does not exist, no row left, a database that does not answer; `SettingsError` or `PolicyError` for
-    a password that stands in a URL, is missing or is open to others.
+    a mapped column that does not exist, no row left, a database that does not answer; `UsageError` for a query or a sheet
+    where there is none; `SettingsError` or `PolicyError` for a password that stands in a URL, is missing or is open to others.
     """
     records, report = iter_records(source, columns, require_labels=require_labels, rejected=rejected)
     return list(records), report
@@ -109,6 +109,13 @@ def _table(source: Source, columns: Mapping[str, str] | None) -> Table:
         from emr_fl_shared.sources.old_workbook import read_old_workbook
 
         return read_old_workbook(file, columns, sheet=source.sheet)
+    if source.sheet:
+        raise UsageError(
+            tr("sheet is for a workbook, and this is none", "sheet 只用于工作簿，而这不是工作簿"),
+            where=str(source),
+            got=kind,
+            expected="XLSX, XLS",
+        )
     if kind == "parquet":
         from emr_fl_shared.sources.parquet import read_parquet
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from emr_fl_shared.errors import DataError
 from emr_fl_shared.messages import set_language
 from emr_fl_shared.sources import Rejected, Source, read_headers, read_records
+from emr_fl_shared.sources.sheet_xml import WIDEST
 from emr_fl_shared.sources.spreadsheet import Numbers, number_format
 
 SECRET = "绝密患者甲乙丙"
@@ -302,8 +303,11 @@ def test_refusals(tmp_path: Path, make: Callable[[Path], Path], says: str) -> No
 
 def test_a_file_that_claims_the_largest_sheet_takes_no_memory_for_it(tmp_path: Path) -> None:
     body = f'{TOP}<row r="2">{inline("A2", "咳")}{inline("B2", "x")}</row><row r="1048576">{inline("XFD1048576", "z")}</row>'
-    records, report = read_records(sheet_xml(tmp_path / "a.xlsx", f"<sheetData>{body}</sheetData>"))
+    found: list[Rejected] = []
+    path = sheet_xml(tmp_path / "a.xlsx", f"<sheetData>{body}</sheetData>")
+    records, report = read_records(path, rejected=found.append)
     assert len(records) == 1 and report.skipped == {"too_many_cells": 1}
+    assert (found[0].row, len(found[0].cells), found[0].cells[-1]) == (1048576, WIDEST + 1, "z")
 
 
 def test_a_cell_of_ten_megabytes_is_left_out(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from emr_fl_shared.config.loading import load_site_settings, settings_from
 from emr_fl_shared.errors import DataError, EmrFlError, PolicyError, SettingsError, UsageError
 from emr_fl_shared.messages import set_language
 from emr_fl_shared.sources import Source, iter_records, read_headers, read_records
+from emr_fl_shared.sources.database import AT_ONCE
 
 SECRET = "绝密患者甲乙丙"
 PASSWORD = postgresql.PASSWORD
@@ -191,6 +192,8 @@ def test_a_held_out_set_is_a_file() -> None:
 
 def test_query_and_table_are_not_for_files(tmp_path: Path) -> None:
     assert "this is a file" in refused(Source(str(tmp_path / "a.csv"), table="t"), UsageError)
+    (tmp_path / "a.csv").write_text("主诉,标签\n咳,x\n", encoding="utf-8")
+    assert "sheet is for a workbook" in refused(Source(str(tmp_path / "a.csv"), sheet="s"), UsageError)
 
 
 def test_relative_paths_are_those_of_the_settings_file(tmp_path: Path, visits: Path) -> None:
@@ -345,7 +348,7 @@ def test_postgresql_connection_that_goes_away_in_the_middle(database: postgresql
     )
     with pytest.raises(DataError, match="went away") as caught:
         list(records)
-    assert report.rows < 20000, "rows come in pieces"
+    assert report.rows <= 2 * AT_ONCE, "rows come in pieces"
     assert caught.value.exit_code == 1 and "咳" not in str(caught.value)
 
 

@@ -111,7 +111,10 @@ SNIPPETS = [
 @given(
     st.lists(st.sampled_from(SNIPPETS), max_size=8),
     st.sampled_from(["utf-8", "gb18030", "utf-8-sig", "utf-16", "utf-32"]),
-    st.binary(max_size=3),
+    st.sampled_from(
+        [b"", b"\x80", b"\xe4", b"\xe4A", b"\xe4\xb8A", b"\xe4\xb8\xad\xff", b"\x81", b"\x00\xd8A"]
+    )
+    | st.binary(max_size=3),
     st.integers(1, 7),
 )
 def test_pieces_of_any_size_decide_the_same(
