@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from flwr.app import Context, Message
@@ -58,7 +57,8 @@ def client_app(site_of: SiteOf) -> ClientApp:
 def _describe(message: Message, site: Site, door: Door) -> Message:
     body, _ = from_records(message.content)
     request = unpack(body, DescribeRequest)
-    counts = label_counts(Path(site.settings.source), site.settings.columns) if request.label_names else {}
+    settings = site.settings
+    counts = label_counts(settings.records_source(), settings.columns) if request.label_names else {}
     reply = DescribeReply(
         site=site.name,
         labels=sorted(counts),

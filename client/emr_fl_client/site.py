@@ -173,7 +173,7 @@ class Site:
         key = f"{taxonomy.checksum}|{training.validation_share}|{seed}"
         if self._data is None or self._data[0] != key:
             self.progress({"doing": "preparing"})
-            prepared = prepare(Path(self.settings.source), self.settings.columns, taxonomy, key=self.key)
+            prepared = prepare(self.settings.records_source(), self.settings.columns, taxonomy, key=self.key)
             train, validation = patient_split(
                 prepared.patients,
                 prepared.labels,

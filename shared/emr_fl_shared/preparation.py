@@ -6,9 +6,8 @@ source → normalise → de-identify → mask quoted diagnoses → map labels. R
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,8 @@ from emr_fl_shared.labels import Taxonomy, map_labels
 from emr_fl_shared.labels.taxonomy import fold_name
 from emr_fl_shared.messages import tr
 from emr_fl_shared.records import Record, note_text
-from emr_fl_shared.sources import read_records
+from emr_fl_shared.sources import AnySource, iter_records
+from emr_fl_shared.sources.source import as_source
 from emr_fl_shared.text.normalise import normalise
 
 
@@ -45,9 +45,9 @@ class Prepared:
         return len(self.texts)
 
 
-def label_counts(path: Path, columns: Mapping[str, str] | None) -> Counter[str]:
-    """How many records of an export carry each label of its labels column, as `count_labels` counts."""
-    records, _ = read_records(path, columns)
+def label_counts(source: AnySource, columns: Mapping[str, str] | None) -> Counter[str]:
+    """How many records of a source carry each label of its labels column, as `count_labels` counts."""
+    records, _ = iter_records(source, columns)
     return count_labels(records)
 
 
@@ -69,18 +69,20 @@ def count_labels(records: Iterable[Record]) -> Counter[str]:
     )
 
 
-def prepare(path: Path, columns: Mapping[str, str] | None, taxonomy: Taxonomy, *, key: bytes) -> Prepared:
-    """Read and prepare one export. `key` keys the pseudonyms.
+def prepare(
+    source: AnySource, columns: Mapping[str, str] | None, taxonomy: Taxonomy, *, key: bytes
+) -> Prepared:
+    """Read and prepare one source, record by record. `key` keys the pseudonyms.
 
-    Raises `DataError` if the file can't be read or no record is left.
+    Raises as `read_records` does, and `DataError` if no record is left.
     """
-    records, report = read_records(path, columns)
+    records, report = iter_records(source, columns)
     prepared = prepare_records(records, taxonomy, key=key)
     prepared.dropped.update(report.skipped)
     if not prepared.texts:
         raise DataError(
             tr("no record is left to work with", "没有可用的记录"),
-            where=str(path),
+            where=str(as_source(source)),
             got=", ".join(f"{reason}: {count}" for reason, count in sorted(prepared.dropped.items())),
             expected=tr(
                 "records with a text and at least one label of ", "有文本并且至少有一个标签的记录，标签体系 "
@@ -91,8 +93,8 @@ def prepare(path: Path, columns: Mapping[str, str] | None, taxonomy: Taxonomy, *
     return prepared
 
 
-def prepare_records(records: Sequence[Record], taxonomy: Taxonomy, *, key: bytes) -> Prepared:
-    """Prepare records that were read already."""
+def prepare_records(records: Iterable[Record], taxonomy: Taxonomy, *, key: bytes) -> Prepared:
+    """Prepare records, each read once."""
     deidentifier = Deidentifier(key=key)
     texts: list[str] = []
     patients: list[str] = []

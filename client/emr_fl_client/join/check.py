@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Literal
 
 import psutil
@@ -139,20 +138,22 @@ def _state(place: Place) -> Finding:
 
 def _data(place: Place, taxonomy_name: str | None) -> Iterator[Finding]:
     from emr_fl_shared.deidentify import Deidentifier
-    from emr_fl_shared.sources import read_records
+    from emr_fl_shared.sources import describe_reason, read_records
 
     subject = tr("records", "记录")
     try:
-        records, report = read_records(Path(place.settings.source), place.settings.columns)
+        records, report = read_records(place.settings.records_source(), place.settings.columns)
     except EmrFlError as error:
         yield _stop(subject, error)
         return
-    skipped = ", ".join(f"{reason} {count}" for reason, count in sorted(report.skipped.items()))
+    wrong = [f"{reason} {count}" for reason, count in sorted(report.skipped.items())]
+    wrong += [f"{describe_reason(reason)}: {count}" for reason, count in sorted(report.repaired.items())]
+    noted = ", ".join(wrong)
     yield Finding(
         subject,
-        "warning" if skipped else "ok",
-        tr(f"{len(records)} read", f"读取 {len(records)} 条") + (f"; {skipped}" if skipped else ""),
-        tr("look at these rows in the export", "请检查导出文件中的这些行") if skipped else "",
+        "warning" if noted else "ok",
+        tr(f"{len(records)} read", f"读取 {len(records)} 条") + (f"; {noted}" if noted else ""),
+        tr("look at these rows in the export", "请检查导出文件中的这些行") if noted else "",
     )
     if taxonomy_name == COLUMN or (taxonomy_name is None and any(record.labels for record in records)):
         yield _label_names(records, place.settings.policy.smallest_count)

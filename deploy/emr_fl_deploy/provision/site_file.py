@@ -4,9 +4,12 @@ SITE_FILE = """\
 # NAME: the only file of this kit that you edit. No signature covers it; nothing in it leaves the hospital.
 # NAME：本套件中唯一可以编辑的文件，不受签名保护，其内容不会离开医院。
 
-# The export of outpatient records (CSV or TSV); a relative path is taken from this folder.
-# 门诊病历导出文件（CSV 或 TSV）；相对路径以本目录为准。
+# The outpatient records: a file (CSV, TSV, XLSX, XLS, JSONL, Parquet) or a database; a relative path is taken from this folder.
+# 门诊病历：文件（CSV、TSV、XLSX、XLS、JSONL、Parquet）或数据库；相对路径以本目录为准。
 source = "records.csv"
+# source = "postgresql+psycopg://reader@db.local/his"   # never with a password in it · 其中不得含密码
+# table = "v_visits"                                      # or query = "SELECT …" · 或 query = "SELECT …"
+# password_file = "db.password"                           # mode 0600; or password_env = "VARIABLE" · 权限 0600；或环境变量
 
 # Only where a header is not understood: field = "header in the file". `emr-fl client check` says which.
 # 仅在表头无法识别时填写：字段 = "文件中的表头"。`emr-fl client check` 会指出是哪些。

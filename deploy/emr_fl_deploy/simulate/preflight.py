@@ -24,7 +24,7 @@ from emr_fl_shared.labels import (
 from emr_fl_shared.messages import tr
 from emr_fl_shared.preparation import count_labels
 from emr_fl_shared.records import Record, note_text
-from emr_fl_shared.sources import describe_reason, read_records
+from emr_fl_shared.sources import Source, describe_reason, read_records
 
 SMALL_SITE = 32
 """Fewer records than one batch of the default size."""
@@ -122,13 +122,16 @@ def check_sources(settings: Settings) -> None:
     from emr_fl_server.evaluation.held_out import standard_path
 
     standard_path(settings)
-    for place, path in _places(settings):
+    for place, source in _places(settings):
+        if source.is_database:
+            continue  # asked when it is read
+        path = source.location
         if Path(path).is_dir():
             raise DataError(
                 tr("this is a folder, not a file", "这是文件夹，不是文件"),
                 where=place,
                 got=path,
-                expected="CSV / TSV",
+                expected="CSV, TSV, XLSX, XLS, JSONL, Parquet",
             )
         if not Path(path).is_file():
             raise DataError(
@@ -150,11 +153,11 @@ def read_all(settings: Settings) -> list[str]:
     """
     warnings: list[str] = []
     files: list[_File] = []
-    for place, path in _places(settings):
+    for place, source in _places(settings):
         columns = settings.evaluation.columns
         if place.startswith("sites."):
             columns = settings.sites[place.split(".", 1)[1].removesuffix(".source")].columns
-        records, report = read_records(Path(path), columns)
+        records, report = read_records(source, columns)
         if report.skipped:
             reasons = [
                 f"{describe_reason(reason)}: {count}" for reason, count in sorted(report.skipped.items())
@@ -166,6 +169,11 @@ def read_all(settings: Settings) -> list[str]:
                     f"{place}：{report.rows} 行中有 {left_out} 行未使用（{listed}）",
                 )
             )
+        if report.repaired:
+            listed = ", ".join(
+                f"{describe_reason(what)}: {count}" for what, count in sorted(report.repaired.items())
+            )
+            warnings.append(tr(f"{place}: mended while read ({listed})", f"{place}：读取时修补（{listed}）"))
         files.append(_File(place, records))
     taxonomy = _taxonomy(settings, files)
     for file in files:
@@ -175,10 +183,11 @@ def read_all(settings: Settings) -> list[str]:
     return [*warnings, *_of_length(files, settings.model.max_length), *_of_labels(files)]
 
 
-def _places(settings: Settings) -> list[tuple[str, str]]:
-    """(dotted place, path) of every file."""
-    sites = [(f"sites.{name}.source", site.source) for name, site in settings.sites.items()]
-    return sites + [(f"evaluation.sets.{name}", path) for name, path in settings.evaluation.sets if path]
+def _places(settings: Settings) -> list[tuple[str, Source]]:
+    """(dotted place, source) of every file and database."""
+    sites = [(f"sites.{name}.source", site.records_source()) for name, site in settings.sites.items()]
+    sets = [(f"evaluation.sets.{name}", Source(path)) for name, path in settings.evaluation.sets if path]
+    return sites + sets
 
 
 def _taxonomy(settings: Settings, files: Iterable[_File]) -> Taxonomy:

@@ -18,7 +18,8 @@ from emr_fl_server.report.svg import Words
 
 BEFORE_AFTER = ("standard", "noisy")
 _SECRET = re.compile(
-    r"secret|token|password|passphrase|credential|(^|_)(api_?|private_?|hmac_?|pseudonym_?)?key$", re.I
+    r"secret|token|password|passphrase|credential|^query$|(^|_)(api_?|private_?|hmac_?|pseudonym_?)?key$",
+    re.I,
 )
 HIDDEN = "••••••"
 
@@ -219,7 +220,7 @@ def privacy(results: Results, figures: Figures) -> Context:
 
 
 def settings_table(settings: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """(section, [(key, value)]): dotted keys; secrets hidden, absolute paths cut to their last part."""
+    """(section, [(key, value)]): dotted keys; secrets and queries hidden, absolute paths and URLs cut to their last part."""
     found: dict[str, list[tuple[str, str]]] = {}
     for key, value in _flattened(without_nonfinite(settings), ""):
         section, _, _ = key.partition(".")
@@ -246,6 +247,8 @@ def _shown(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_shown(item) for item in value)
     if isinstance(value, str):
+        if "://" in value:
+            return f"…/{value.partition('?')[0].rpartition('/')[2]}"
         for kind in (PurePath, PureWindowsPath):
             path = kind(value)
             if path.is_absolute():

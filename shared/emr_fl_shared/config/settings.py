@@ -22,7 +22,9 @@ from pydantic import (
 )
 
 from emr_fl_shared.config.addresses import server_address
+from emr_fl_shared.errors import SettingsError
 from emr_fl_shared.messages import tr
+from emr_fl_shared.sources.source import Source, check_url, is_database, located_from
 
 TINY = "tiny"
 PAPER_ENCODER = "hfl/chinese-roberta-wwm-ext"
@@ -205,12 +207,22 @@ class Attack(Section):
     seed: Annotated[int, Field(ge=0)] = 2026
 
 
+def file_path(value: str) -> str:
+    """A path, not the URL of a database."""
+    if is_database(value):
+        raise ValueError(tr("a held-out set is a file, not a database", "留出集应为文件，而不是数据库"))
+    return value
+
+
+FilePath = Annotated[str, AfterValidator(file_path)]
+
+
 class HeldOut(Section):
-    standard: str | None = None
-    validation: str | None = None
-    cross_site: str | None = None
-    noisy: str | None = None
-    adversarial: str | None = None
+    standard: FilePath | None = None
+    validation: FilePath | None = None
+    cross_site: FilePath | None = None
+    noisy: FilePath | None = None
+    adversarial: FilePath | None = None
 
 
 class Evaluation(Section):
@@ -226,10 +238,71 @@ class Evaluation(Section):
 
 class SiteSettings(Section):
     source: Annotated[str, Field(min_length=1)]
+    """A file (CSV, TSV, XLSX, XLS, JSONL, Parquet) or the URL of a database, without a password."""
+    query: Annotated[str, Field(min_length=1)] | None = None
+    table: Annotated[str, Field(min_length=1)] | None = None
+    """What a database is asked: one SELECT, or a table or view (`schema.name`) as a whole."""
+    sheet: Annotated[str, Field(min_length=1)] | None = None
+    """The sheet of a workbook; left out: the first one with an understood header."""
+    password_env: Annotated[str, Field(min_length=1)] | None = None
+    password_file: Annotated[str, Field(min_length=1)] | None = None
+    """Where the password of the database is: the name of an environment variable, or a file that only its owner can read."""
     model: Annotated[str, Field(min_length=1)] | None = None
     """Folder of the federation's encoder at this site, where its name alone does not lead to it (no network, another path)."""
     columns: dict[str, str] = Field(default_factory=dict)
     policy: Policy = Policy()
+
+    # As a validator of the whole section, so that a problem never shows the URL and the password in it.
+    @model_validator(mode="after")
+    def _one_way_to_the_records(self) -> SiteSettings:
+        if not is_database(self.source):
+            for name in ("query", "table", "password_env", "password_file"):
+                if getattr(self, name) is not None:
+                    raise ValueError(
+                        tr(
+                            f"{name} is for a database, and source is a file",
+                            f"{name} 只用于数据库，而 source 是文件",
+                        )
+                    )
+            return self
+        try:
+            check_url(self.source)
+        except SettingsError as error:
+            raise ValueError(f"{error.message}\n  → {error.do}") from None
+        if (self.query is None) == (self.table is None):
+            raise ValueError(
+                tr("a database needs query or table, one of the two", "数据库需要 query 或 table 之一")
+            )
+        if self.password_env is not None and self.password_file is not None:
+            raise ValueError(
+                tr(
+                    "password_env and password_file: give one of the two",
+                    "password_env 与 password_file 只能给一个",
+                )
+            )
+        if self.sheet is not None:
+            raise ValueError(
+                tr("sheet is for a workbook, not for a database", "sheet 只用于工作簿，不用于数据库")
+            )
+        return self
+
+    def records_source(self) -> Source:
+        """Where the records are, as `read_records` takes it."""
+        return Source(
+            self.source,
+            query=self.query or "",
+            table=self.table or "",
+            sheet=self.sheet or "",
+            password_env=self.password_env or "",
+            password_file=self.password_file or "",
+        )
+
+    def with_paths_from(self, folder: Path) -> SiteSettings:
+        """A copy whose relative paths (source, an SQLite database in it, the password's file) are taken from `folder`."""
+        update = {"source": located_from(self.source, folder)}
+        if self.password_file is not None:
+            update["password_file"] = located_from(self.password_file, folder)
+        return self.model_copy(update=update)
 
 
 class Server(Section):
@@ -341,10 +414,7 @@ class Settings(Section):
         def absolute(path: str) -> str:
             return str(folder / path) if not Path(path).is_absolute() else path
 
-        sites = {
-            name: site.model_copy(update={"source": absolute(site.source)})
-            for name, site in self.sites.items()
-        }
+        sites = {name: site.with_paths_from(folder) for name, site in self.sites.items()}
         given = {key: absolute(path) for key, path in self.evaluation.sets if path}
         evaluation = self.evaluation.model_copy(
             update={"sets": self.evaluation.sets.model_copy(update=given)}

@@ -1,7 +1,18 @@
-"""A hospital's export to records."""
+"""A hospital's export or database to records."""
 
 from __future__ import annotations
 
-from emr_fl_shared.sources.reader import Rejected, SourceReport, describe_reason, read_headers, read_records
+from emr_fl_shared.sources.reader import iter_records, read_headers, read_records
+from emr_fl_shared.sources.report import Rejected, SourceReport, describe_reason
+from emr_fl_shared.sources.source import AnySource, Source
 
-__all__ = ["Rejected", "SourceReport", "describe_reason", "read_headers", "read_records"]
+__all__ = [
+    "AnySource",
+    "Rejected",
+    "Source",
+    "SourceReport",
+    "describe_reason",
+    "iter_records",
+    "read_headers",
+    "read_records",
+]

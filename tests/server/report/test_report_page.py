@@ -304,7 +304,12 @@ def test_settings_hide_secrets_and_folders() -> None:
             {
                 "seed": 3,
                 "sites": {
-                    "a": {"source": "/home/somebody/records/a.csv", "pseudonym_key": "0123", "password": "x"}
+                    "a": {"source": "/home/somebody/records/a.csv", "pseudonym_key": "0123", "password": "x"},
+                    "b": {
+                        "source": "postgresql+psycopg://reader@db.local/his?sslmode=require",
+                        "query": "SELECT * FROM visits WHERE name = '某某'",
+                        "password_env": "HIS",
+                    },
                 },
                 "training": {"warmup": 0.06, "tokens": [1, True], "monkey": 1, "clip_norm": 1.0},
             }
@@ -316,6 +321,9 @@ def test_settings_hide_secrets_and_folders() -> None:
         "sites.a.source": "…/a.csv",
         "sites.a.pseudonym_key": HIDDEN,
         "sites.a.password": HIDDEN,
+        "sites.b.source": "…/his",
+        "sites.b.query": HIDDEN,
+        "sites.b.password_env": HIDDEN,
         "training.warmup": "0.06",
         "training.tokens": HIDDEN,
         "training.monkey": "1",
