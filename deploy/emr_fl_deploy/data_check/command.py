@@ -13,6 +13,7 @@ from emr_fl_shared.messages import tr
 
 if TYPE_CHECKING:
     from emr_fl_shared.quality import QualityReport
+    from emr_fl_shared.sources import AnySource
 
 
 def register(data: typer.Typer) -> None:
@@ -77,10 +78,10 @@ def data_check(
     from emr_fl_shared.quality import check_files
 
     asked = wanted(files, config, columns, taxonomy)
-    paths = [source.path for source in asked.sources]
+    locations = [source.location for source in asked.sources]
     if page is not None:
         _check_page(page)
-    kept = Quarantine(quarantine, paths) if quarantine is not None else None
+    kept = Quarantine(quarantine, locations) if quarantine is not None else None
     report = check_files(
         asked.sources,
         taxonomy=asked.taxonomy,
@@ -91,7 +92,7 @@ def data_check(
     if as_json:
         told = report.to_json()
         for file, shown in zip(report.files, told["files"], strict=True):
-            target, rows = written.get(file.path, (None, 0))
+            target, rows = written.get(file.location, (None, 0))
             shown["quarantine"] = {"file": str(target) if target else None, "rows": rows}
         print(json.dumps(told, ensure_ascii=False, indent=2))
     else:
@@ -118,8 +119,8 @@ def _check_page(page: Path) -> None:
         )
 
 
-def _progress(path: Path) -> None:
-    print(tr(f"reading and checking {path}", f"正在读取并检查 {path}"), file=sys.stderr)
+def _progress(source: AnySource) -> None:
+    print(tr(f"reading and checking {source}", f"正在读取并检查 {source}"), file=sys.stderr)
 
 
 def _print(report: QualityReport) -> None:
@@ -127,7 +128,7 @@ def _print(report: QualityReport) -> None:
     from emr_fl_deploy.findings import WIDTH, finding_lines
     from emr_fl_shared.quality import Finding, Wording
 
-    parts = [(str(file.path), file.findings) for file in report.files]
+    parts = [(str(file.location), file.findings) for file in report.files]
     if report.across:
         parts.append((tr("across the files", "各文件之间"), report.across))
     for number, (title, findings) in enumerate(parts):

@@ -65,7 +65,7 @@ def _file(number: int, file: FileReport) -> dict[str, Any]:
     source = file.source
     return {
         "id": f"file-{number}",
-        "name": file.path.name,
+        "name": file.name,
         "rows": f"{source.rows:,}" if source else None,
         "kept": f"{source.kept:,}" if source else None,
         "left_out": f"{source.skipped.total():,}" if source else None,

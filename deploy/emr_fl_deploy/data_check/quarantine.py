@@ -10,7 +10,7 @@ from pathlib import Path
 from emr_fl_shared.durable import storage_error, write_durably
 from emr_fl_shared.errors import DataError, UsageError
 from emr_fl_shared.messages import tr
-from emr_fl_shared.sources import Rejected, describe_reason, read_headers
+from emr_fl_shared.sources import AnySource, Rejected, describe_reason, read_headers, short_name
 
 _BOM = b"\xef\xbb\xbf"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -19,21 +19,21 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 class Quarantine:
     """Collects rejected rows by file and writes one CSV a file, or nothing."""
 
-    def __init__(self, folder: Path, files: Sequence[Path]) -> None:
+    def __init__(self, folder: Path, files: Sequence[AnySource]) -> None:
         """Raises `UsageError` if a file to write is there already, two exports have one name, or `folder` is a file."""
         if folder.exists() and not folder.is_dir():
             raise UsageError(
                 tr("this is not a folder", "这不是文件夹"), where="--quarantine", got=str(folder)
             )
         self._folder = folder
-        self._targets = {file: folder / f"{file.name}.quarantine.csv" for file in files}
-        self._rows: dict[Path, list[Rejected]] = {}
+        self._targets = {file: folder / f"{short_name(file)}.quarantine.csv" for file in files}
+        self._rows: dict[AnySource, list[Rejected]] = {}
         for file, target in self._targets.items():
             if list(self._targets.values()).count(target) > 1:
                 raise UsageError(
                     tr("two exports have the same name", "两个导出文件同名"),
                     where="--quarantine",
-                    got=file.name,
+                    got=short_name(file),
                     do=tr("check them one at a time", "请分别检查"),
                 )
             if target.exists() or target.is_symlink():
@@ -44,11 +44,11 @@ class Quarantine:
                     do=tr("name another folder, or delete it", "请另选目录，或先删除该文件"),
                 )
 
-    def add(self, file: Path, row: Rejected) -> None:
+    def add(self, file: AnySource, row: Rejected) -> None:
         """Keep a row that was left out of `file`."""
         self._rows.setdefault(file, []).append(row)
 
-    def write(self) -> Mapping[Path, tuple[Path, int]]:
+    def write(self) -> Mapping[AnySource, tuple[Path, int]]:
         """Write what was collected, readable by the owner only; returns file -> (where, rows).
 
         UTF-8 with a byte-order mark, so that spreadsheets read it; a cell that one would take for a formula begins with an
@@ -67,7 +67,7 @@ class Quarantine:
         return written
 
 
-def _headers(file: Path, rows: Sequence[Rejected]) -> list[str]:
+def _headers(file: AnySource, rows: Sequence[Rejected]) -> list[str]:
     """The export's headers, then numbers for cells beyond them."""
     width = max(len(row.cells) for row in rows)
     try:

@@ -12,6 +12,7 @@ from emr_fl_shared.config.settings import SiteSettings
 from emr_fl_shared.errors import UsageError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.quality import Source
+from emr_fl_shared.sources import AnySource, as_source
 
 
 @dataclass(frozen=True)
@@ -31,31 +32,37 @@ def wanted(
     settings of a federation: then its labels hold, and each file takes the columns of the site that it is the source of.
     `columns` are `field=header` and win. Raises `SettingsError` and `UsageError` (no file, a file given twice).
     """
-    named: dict[Path, SiteSettings] = {}
+    named: dict[AnySource, SiteSettings] = {}
     everywhere: dict[str, str] = {}
     if config is not None:
         if "source" in read_toml(config):
             site = load_site_settings(config)
             everywhere = site.columns
-            named[Path(site.source).resolve()] = site
+            named[_identity(site.records_source())] = site
         else:
             settings = load_settings(config).with_paths_from(config.parent)
             taxonomy = taxonomy or settings.labels.taxonomy
-            named = {Path(site.source).resolve(): site for site in settings.sites.values()}
-    paths = list(files) or [Path(site.source) for site in named.values()]
-    if not paths:
+            named = {_identity(site.records_source()): site for site in settings.sites.values()}
+    sources: list[AnySource] = list(files) or [site.records_source() for site in named.values()]
+    if not sources:
         raise UsageError(
             tr("no file to check", "没有要检查的文件"),
             where="emr-fl data check",
             do=tr("name one or more exports", "请指定一个或多个导出文件"),
         )
-    resolved = [path.resolve() for path in paths]
-    for path, full in zip(paths, resolved, strict=True):
-        if resolved.count(full) > 1:
-            raise UsageError(tr("the same file twice", "同一文件出现两次"), where=str(path))
+    identities = [_identity(source) for source in sources]
+    for source, identity in zip(sources, identities, strict=True):
+        if identities.count(identity) > 1:
+            raise UsageError(tr("the same file twice", "同一文件出现两次"), where=str(source))
     given = column_map(columns)
-    sources = tuple(
-        Source(path, {**(named[full].columns if full in named else everywhere), **given})
-        for path, full in zip(paths, resolved, strict=True)
+    exports = tuple(
+        Source(source, {**(named[identity].columns if identity in named else everywhere), **given})
+        for source, identity in zip(sources, identities, strict=True)
     )
-    return Wanted(sources, taxonomy)
+    return Wanted(exports, taxonomy)
+
+
+def _identity(source: AnySource) -> AnySource:
+    """What makes two sources the same: the database and what it is asked, or the file, however its path is written."""
+    found = as_source(source)
+    return found if found.is_database else found.path.resolve()

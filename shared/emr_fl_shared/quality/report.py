@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import emr_fl_shared.quality.contradictions
@@ -31,20 +30,20 @@ from emr_fl_shared.quality.registry import Check, Export, checks
 from emr_fl_shared.quality.repeats import Repeats, repeats_across
 from emr_fl_shared.quality.source import ignored_headers
 from emr_fl_shared.records import Record
-from emr_fl_shared.sources import Rejected, SourceReport, read_records
+from emr_fl_shared.sources import AnySource, Rejected, SourceReport, as_source, read_records, short_name
 
 SCHEMA = 1
 FAMILIES = ("file", "records", "patients", "values", "contradictions", "labels", "identifiers")
 """The first part of a finding's key, in the order of the report; others follow."""
 BUILT_IN = "outpatient-50"
-RejectedRow = Callable[[Path, Rejected], None]
+RejectedRow = Callable[[AnySource, Rejected], None]
 
 
 @dataclass(frozen=True)
 class Source:
     """An export to check and the headers that its columns need (`{"chief_complaint": "ZS"}`)."""
 
-    path: Path
+    location: AnySource
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -52,10 +51,15 @@ class Source:
 class FileReport:
     """What was found in one export; `source` and `taxonomy` are `None` if it could not be read."""
 
-    path: Path
+    location: AnySource
     source: SourceReport | None
     taxonomy: Taxonomy | None
     findings: tuple[Finding, ...]
+
+    @property
+    def name(self) -> str:
+        """The file's name; a database's table, or `query`."""
+        return short_name(self.location)
 
     @property
     def level(self) -> Level:
@@ -66,7 +70,7 @@ class FileReport:
         """The report as plain JSON values."""
         taxonomy = self.taxonomy
         return {
-            "file": str(self.path),
+            "file": str(self.location),
             "level": self.level,
             "source": {**self.source.to_json(), "ignored_columns": ignored_headers(self.source)}
             if self.source
@@ -111,7 +115,7 @@ def check_files(
     taxonomy: Taxonomy | str | None = None,
     today: date | None = None,
     rejected: RejectedRow | None = None,
-    progress: Callable[[Path], None] | None = None,
+    progress: Callable[[AnySource], None] | None = None,
 ) -> QualityReport:
     """Check exports, each by itself and all for what is in several.
 
@@ -129,7 +133,7 @@ def check_files(
     copies: list[NearCopies] = []
     for source in sources:
         if progress:
-            progress(source.path)
+            progress(source.location)
         report, made = _check_file(source, taxonomy, today or date.today(), rejected)
         files.append(report)
         repeats += [check for check in made if isinstance(check, Repeats)]
@@ -143,36 +147,38 @@ def check_files(
 def _check_file(
     source: Source, given: Taxonomy | str | None, today: date, rejected: RejectedRow | None
 ) -> tuple[FileReport, list[Check]]:
-    if not source.path.exists():
+    if not as_source(source.location).is_database and not as_source(source.location).path.exists():
         missing = DataError(
             tr("no such file", "没有这个文件"),
-            where=str(source.path),
+            where=str(source.location),
             do=tr("check the path; it is relative to the current folder", "请检查路径；它相对于当前目录"),
         )
-        return FileReport(source.path, None, None, (unreadable(missing),)), []
+        return FileReport(source.location, None, None, (unreadable(missing),)), []
     problems: list[Finding] = []
     left_out: list[Rejected] = []
     keep = left_out.append if rejected else _forget
     try:
-        records, report = read_records(source.path, source.columns, rejected=keep)
+        records, report = read_records(source.location, source.columns, rejected=keep)
     except DataError as error:
         problems.append(unreadable(error))
         # Without labels nothing trains, but everything else can be looked at.
         before, left_out = left_out, []
         keep = left_out.append if rejected else _forget
         try:
-            records, report = read_records(source.path, source.columns, require_labels=False, rejected=keep)
+            records, report = read_records(
+                source.location, source.columns, require_labels=False, rejected=keep
+            )
         except DataError:
-            _hand_over(source.path, before, rejected)
-            return FileReport(source.path, None, None, tuple(problems)), []
-    _hand_over(source.path, left_out, rejected)
+            _hand_over(source.location, before, rejected)
+            return FileReport(source.location, None, None, tuple(problems)), []
+    _hand_over(source.location, left_out, rejected)
     taxonomy = _label_set(records, given)
     made = checks(Export(report, taxonomy, today))
     for check in made:
         for record in records:
             check.see(record)
     findings = sorted((finding for check in made for finding in check.findings()), key=_family)
-    return FileReport(source.path, report, taxonomy, (*problems, *findings)), made
+    return FileReport(source.location, report, taxonomy, (*problems, *findings)), made
 
 
 def _family(finding: Finding) -> int:
@@ -180,10 +186,10 @@ def _family(finding: Finding) -> int:
     return FAMILIES.index(name) if name in FAMILIES else len(FAMILIES)
 
 
-def _hand_over(path: Path, rows: Iterable[Rejected], rejected: RejectedRow | None) -> None:
+def _hand_over(location: AnySource, rows: Iterable[Rejected], rejected: RejectedRow | None) -> None:
     if rejected:
         for row in rows:
-            rejected(path, row)
+            rejected(location, row)
 
 
 def _forget(_: Rejected) -> None:

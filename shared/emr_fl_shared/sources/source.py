@@ -55,6 +55,12 @@ def as_source(source: AnySource) -> Source:
     return source if isinstance(source, Source) else Source(str(source))
 
 
+def short_name(source: AnySource) -> str:
+    """A name for reports and for files beside it: the file's, or the database's table (`query` where there is none)."""
+    found = as_source(source)
+    return (found.table or "query") if found.is_database else found.path.name
+
+
 def is_database(location: str) -> bool:
     """Whether `location` is a URL (`sqlite:///visits.db`) and not a path."""
     return _DATABASE.match(location) is not None

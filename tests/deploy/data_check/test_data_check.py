@@ -6,10 +6,12 @@ import csv
 import io
 import json
 import re
+import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -165,6 +167,28 @@ def test_quarantine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["data", "check", str(path), "--quarantine", str(folder)]) == 2
     assert "is there already" in capsys.readouterr().err
     assert target.read_bytes() == before
+
+
+def test_a_database_of_a_site_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = clean_rows()
+    rows[3].update({"主诉": "", "现病史": ""})
+    with closing(sqlite3.connect(tmp_path / "his.db")) as database:
+        database.execute("create table visits (" + ", ".join(f'"{name}" text' for name in HEADER) + ")")
+        database.executemany(
+            f"insert into visits values ({', '.join('?' * len(HEADER))})",
+            [[row[name] for name in HEADER] for row in rows],
+        )
+        database.commit()
+    (tmp_path / "SITE.toml").write_text('source = "sqlite:///his.db"\ntable = "visits"\n', encoding="utf-8")
+    folder = tmp_path / "left-out"
+    code = run(
+        ["data", "check", "--json", "--config", str(tmp_path / "SITE.toml"), "--quarantine", str(folder)]
+    )
+    assert code == 0
+    (file,) = json.loads(capsys.readouterr().out)["files"]
+    assert file["file"].startswith("sqlite:///") and file["file"].endswith("his.db")
+    assert (file["source"]["rows"], file["source"]["kept"]) == (len(rows), len(rows) - 1)
+    assert file["quarantine"] == {"file": str(folder / "visits.quarantine.csv"), "rows": 1}
 
 
 def test_quarantine_of_a_file_without_a_usable_row(
