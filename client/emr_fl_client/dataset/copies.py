@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 SHORTEST = 20
 """Letters and characters that a text must have to be taken for a copy."""
-_NOT_COUNTED = re.compile(r"\[[A-Z][A-Z0-9_]{1,30}\]|[\W\d_]+")
+_NOT_COUNTED = re.compile(r"(?:\[[A-Z][A-Z0-9_]{1,30}\]|[\W\d_])+")
 
 
 def copy_keys(texts: Sequence[str]) -> list[bytes]:

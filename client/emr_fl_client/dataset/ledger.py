@@ -15,6 +15,8 @@ from emr_fl_shared.durable import storage_error, write_durably
 from emr_fl_shared.errors import PolicyError
 from emr_fl_shared.messages import tr
 
+FOLDER = "dataset"
+"""In the folder of a site's state: where the ledger and the cache are."""
 LEDGER = "split.ledger"
 _PURPOSE = "split ledger"
 _VERSION = 1

@@ -168,12 +168,12 @@ def _by_labels(
         before[validates] += y[rows[patient]].sum(axis=0)
         records[validates] += len(rows[patient])
     groups = [_group([row for patient in tied for row in rows[patient]], y) for tied in new]
-    validates = stratify(
+    chosen = stratify(
         groups, share=share, placed=(before[0], before[1]), placed_records=(records[0], records[1])
     )
-    if share > 0 and records[1] == 0 and not validates.any():
-        validates = _smallest_harmless(groups, before[0])
-    return {patient: bool(side) for tied, side in zip(new, validates, strict=True) for patient in tied}
+    if share > 0 and records[1] == 0 and not chosen.any():
+        chosen = _smallest_harmless(groups, before[0])
+    return {patient: bool(side) for tied, side in zip(new, chosen, strict=True) for patient in tied}
 
 
 def _group(rows: Sequence[int], y: NDArray[np.bool_]) -> Group:

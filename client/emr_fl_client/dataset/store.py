@@ -15,7 +15,7 @@ import numpy as np
 
 from emr_fl_client.dataset.cache import PreparedCache
 from emr_fl_client.dataset.copies import copy_keys
-from emr_fl_client.dataset.ledger import SplitLedger
+from emr_fl_client.dataset.ledger import FOLDER, SplitLedger
 from emr_fl_client.dataset.split import NO_MONTH, Kind, Split, split_records
 from emr_fl_shared.durable import discard_partial, storage_error
 from emr_fl_shared.errors import DataError, StorageError
@@ -25,8 +25,6 @@ from emr_fl_shared.messages import tr
 from emr_fl_shared.preparation import Prepared, prepare_read
 from emr_fl_shared.sources import read_records
 
-FOLDER = "dataset"
-"""In the folder of a site's state."""
 _LOCK = ".lock"
 
 Progress = Callable[[dict[str, Any]], None]
@@ -98,9 +96,7 @@ class RecordStore:
                 raise DataError(
                     tr("no training record is left", "没有可用于训练的记录"),
                     where=self._where,
-                    got=", ".join(
-                        f"{reason}: {count}" for reason, count in sorted(split.set_aside.items())
-                    ),
+                    got=", ".join(f"{reason}: {count}" for reason, count in sorted(split.set_aside.items())),
                 )
             if split.placed:
                 self.ledger.write(split.sides)

@@ -26,6 +26,9 @@ from numpy.typing import NDArray
 
 Counts = NDArray[np.float64]
 
+_ROUNDING = 1e-6
+"""A tie is a tie although 0.1 · 30 is not quite 3."""
+
 
 @dataclass(frozen=True)
 class Group:
@@ -74,8 +77,8 @@ def stratify(
         for number in of_label[label]:
             if not done[number]:
                 place(number, label)
-    for number in np.flatnonzero(~done):  # records without any label
-        place(int(number), None)
+    for bare in np.flatnonzero(~done).tolist():  # records without any label
+        place(bare, None)
     return validates
 
 
@@ -91,7 +94,7 @@ class _Sides:
         placed_records: tuple[int, int],
     ) -> None:
         shares = (1.0 - share, share)
-        self._wanted = [(shares[side] * totals - placed[side]).tolist() for side in (0, 1)]
+        self._wanted: list[list[float]] = [(shares[side] * totals - placed[side]).tolist() for side in (0, 1)]
         self._wanted_records = [shares[side] * records - placed_records[side] for side in (0, 1)]
         self._room: list[float] = (totals / 2 - placed[1]).tolist()
 
@@ -107,12 +110,13 @@ class _Sides:
         return validates
 
     def _prefers_validation(self, label: int | None) -> bool:
-        if label is not None and self._wanted[0][label] != self._wanted[1][label]:
-            return self._wanted[1][label] > self._wanted[0][label]
-        return self._wanted_records[1] > self._wanted_records[0]
+        if label is not None:
+            difference = self._wanted[1][label] - self._wanted[0][label]
+            if abs(difference) > _ROUNDING:
+                return difference > 0
+        return self._wanted_records[1] - self._wanted_records[0] > _ROUNDING
 
     def _may_validate(self, group: Group) -> bool:
-        # a share of n records is seldom a whole number, and 0.1 · 30 is not quite 3
-        if group.records > self._wanted_records[1] + 1e-9:
+        if group.records > self._wanted_records[1] + _ROUNDING:
             return False
         return all(count <= self._room[label] for label, count in group.labels)

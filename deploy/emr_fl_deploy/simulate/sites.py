@@ -14,7 +14,7 @@ from flwr.app import Context
 from flwr.clientapp import ClientApp
 
 from emr_fl_client.app import client_app, progress_nowhere
-from emr_fl_client.dataset.store import FOLDER
+from emr_fl_client.dataset.ledger import FOLDER
 from emr_fl_client.egress import Door
 from emr_fl_client.own_key import own_key
 from emr_fl_client.site import Site
