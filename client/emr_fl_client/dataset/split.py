@@ -21,7 +21,7 @@ Kind = Literal["patient", "time"]
 
 SMALLEST_CAP = 8
 """Records that a group of patients with copied texts may always have."""
-CAP_SHARE = 0.1
+CAP_SHARE = 0.25
 """… and beyond that at most this share of validation: a text that half the patients have must not tie them all together."""
 NO_MONTH = -1
 

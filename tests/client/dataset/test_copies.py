@@ -43,5 +43,7 @@ def test_short_texts_are_no_copies() -> None:
 
 
 def test_case_does_not_count_and_lone_surrogates_do_not_matter() -> None:
-    first, second = copy_keys(["ECG Sinus Rhythm Normal Axis " + "\ud800", "ecg sinus rhythm normal axis " + "\ud800"])
+    first, second = copy_keys(
+        ["ECG Sinus Rhythm Normal Axis " + "\ud800", "ecg sinus rhythm normal axis " + "\ud800"]
+    )
     assert first == second != b""

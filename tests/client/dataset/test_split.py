@@ -227,9 +227,7 @@ def test_by_time_the_window_moves_on_but_nobody_changes_sides() -> None:
     first = split([f"p{row}" for row in range(10)], y, months=range(10), kind="time")
     assert [patient for patient, side in first.sides.items() if side] == ["p9"]
     patients = [f"p{row}" for row in range(20)]
-    later = split(
-        patients, np.ones((20, 1), np.bool_), months=range(20), kind="time", known=first.sides
-    )
+    later = split(patients, np.ones((20, 1), np.bool_), months=range(20), kind="time", known=first.sides)
     assert later.sides["p9"] and later.validation.tolist() == [18, 19]
     assert later.train.tolist() == [*range(9), *range(10, 18)]
     assert later.set_aside == {"time": 1}
