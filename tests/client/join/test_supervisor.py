@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,12 +16,15 @@ from emr_fl_client.join.place import Places
 from emr_fl_client.join.supervisor import (
     GROWTH,
     LONGEST_PAUSE,
+    RECORDS,
     REJOIN_PAUSE,
     SETTLED_SECONDS,
     Join,
+    about_records,
     rejoin_pause,
 )
 from emr_fl_shared.errors import Interrupted
+from emr_fl_shared.messages import set_language
 from public_port import PublicPort, public_port
 
 
@@ -83,3 +87,34 @@ def test_nodes_that_end_young_are_started_ever_more_seldom(
 )
 def test_the_pause_before_a_node_is_started_again(last: float, lived: float, pause: float) -> None:
     assert rejoin_pause(last, lived) == pytest.approx(pause)
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        ({"doing": "reading"}, "reading the records"),
+        ({"doing": "from-cache"}, "the records are as they were: their de-identified copy is used"),
+        ({"doing": "preparing", "because": "new"}, "de-identifying the records"),
+        (
+            {"doing": "preparing", "because": "changed"},
+            "de-identifying the records (records, settings or version changed)",
+        ),
+        (
+            {"doing": "preparing", "because": "damaged"},
+            "de-identifying the records (the copy on disk is damaged)",
+        ),
+        ({"doing": "not-cached", "reason": "too large"}, "the de-identified copy is not kept: too large"),
+        (
+            {"doing": "splitting", "known": 80, "placed": 3, "set_aside": 1},
+            "split: 3 patients placed, 80 keep their side; 1 records on neither side",
+        ),
+    ],
+    ids=lambda value: value["doing"] if isinstance(value, dict) else "",
+)
+def test_what_is_done_with_the_records_is_said(
+    event: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMR_FL_LANG", "en")
+    set_language(None)
+    assert event["doing"] in RECORDS
+    assert about_records(event) == said

@@ -1,0 +1,138 @@
+"""How long a site needs to its records: read and prepared, and from the sealed cache. One process, one thread.
+
+python tests/benchmarks/preparation.py                      20,000 records, three times each; prints a table
+python tests/benchmarks/preparation.py --records 85000 --repeat 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--records", type=int, default=20_000)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    with tempfile.TemporaryDirectory() as folder:
+        print(table(*measure(Path(folder), given.records, given.repeat, given.seed)))
+
+
+def measure(
+    folder: Path, records: int, repeat: int, seed: int
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Seconds of each step, `repeat` times, and sizes (`records`, MB of the source, the cache and the ledger, peak memory)."""
+    from emr_fl_client.dataset.cache import PreparedCache
+    from emr_fl_client.dataset.store import RecordStore
+    from emr_fl_deploy.cli import run as emr_fl
+    from emr_fl_shared.config import load_settings
+    from emr_fl_shared.labels import load_taxonomy
+    from emr_fl_shared.memory import peak_rss_mb
+    from emr_fl_shared.sources import read_records
+
+    data = folder / "data"
+    if emr_fl(
+        [
+            "data",
+            "synth",
+            "--out",
+            str(data),
+            "--sites",
+            "2",
+            "--records",
+            str(3 * records),
+            "--seed",
+            str(seed),
+        ]
+    ):
+        sys.exit(1)
+    site = load_settings(data / "federation.toml").with_paths_from(data).sites["hospital-a"]
+    taxonomy = load_taxonomy("outpatient-50")
+    source = _first(Path(site.source), folder / "records.csv", records)
+    seconds: dict[str, list[float]] = {}
+
+    def timed(step: str, do: Callable[[], Any]) -> Any:
+        began = time.perf_counter()
+        result = do()
+        seconds.setdefault(step, []).append(time.perf_counter() - began)
+        return result
+
+    for turn in range(repeat):
+        told: list[str] = []
+        state = folder / f"state-{turn}"
+        store = RecordStore(
+            state, b"k" * 32, where="source", progress=lambda event: told.append(event["doing"])
+        )
+
+        def prepared(store: RecordStore = store) -> Any:
+            return store.prepared(str(source), site.columns, taxonomy, key=b"k" * 32, settings={})
+
+        first = timed("read, prepare, seal", prepared)
+        split = timed("split, ledger new", lambda first=first: _split(store, first))
+        again = timed("read, from the cache", prepared)
+        timed("split, ledger known", lambda again=again: _split(store, again))
+        assert told == ["reading", "preparing", "splitting", "reading", "from-cache", "splitting"]
+        assert again.texts == first.texts and (again.labels == first.labels).all()
+        rows, report = timed("of these: read", lambda: read_records(source, site.columns))
+        cache = PreparedCache(store.folder, b"k" * 32)
+        name = timed(
+            "of these: digest",
+            lambda rows=rows, report=report: cache.name(rows, report.skipped, taxonomy, {}),
+        )
+        assert timed("of these: unseal", lambda name=name: cache.find(name)) is not None
+    kept = {path.suffix: path.stat().st_size / 2**20 for path in store.folder.iterdir() if path.suffix}
+    sizes = {
+        "records": float(len(first)),
+        "validating": float(len(split.validation)),
+        "source, MB": source.stat().st_size / 2**20,
+        "cache, MB": kept[".sealed"],
+        "ledger, MB": kept[".ledger"],
+        "peak memory, MB": peak_rss_mb(),
+    }
+    return seconds, sizes
+
+
+def table(seconds: dict[str, list[float]], sizes: dict[str, float]) -> str:
+    """Markdown: median seconds, the spread, and each step against reading and preparing."""
+    whole = statistics.median(seconds["read, prepare, seal"])
+    lines = [", ".join(f"{name} {value:,.0f}" for name, value in sizes.items()), ""]
+    lines += ["| step | s, median | min – max | records/s | ratio |", "|---|---|---|---|---|"]
+    for step, values in seconds.items():
+        middle = statistics.median(values)
+        lines.append(
+            f"| {step} | {middle:.2f} | {min(values):.2f} – {max(values):.2f} "
+            f"| {sizes['records'] / middle:,.0f} | {middle / whole:.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def _split(store: Any, prepared: Any) -> Any:
+    return store.split(prepared, kind="patient", validation_share=0.1, seed=0)
+
+
+def _first(path: Path, target: Path, records: int) -> Path:
+    """The header and `records` rows of an export (the generator writes a record a line)."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    if len(lines) <= records:
+        sys.exit(f"{path} has {len(lines) - 1} rows only")
+    target.write_bytes(b"".join(lines[: records + 1]))
+    return target
+
+
+if __name__ == "__main__":
+    main()
