@@ -33,84 +33,81 @@ def main() -> None:
         print(table(*measure(Path(folder), given.records, given.repeat, given.seed)))
 
 
+class Clock:
+    """Seconds of each step, in the order in which they were first taken."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = {}
+
+    def time(self, step: str, do: Callable[[], Any]) -> Any:
+        began = time.perf_counter()
+        result = do()
+        self.seconds.setdefault(step, []).append(time.perf_counter() - began)
+        return result
+
+
 def measure(
     folder: Path, records: int, repeat: int, seed: int
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
     """Seconds of each step, `repeat` times, and sizes (`records`, MB of the source, the cache and the ledger, peak memory)."""
-    from emr_fl_client.dataset.cache import PreparedCache
-    from emr_fl_client.dataset.store import RecordStore
     from emr_fl_deploy.cli import run as emr_fl
     from emr_fl_shared.config import load_settings
-    from emr_fl_shared.labels import load_taxonomy
     from emr_fl_shared.memory import peak_rss_mb
-    from emr_fl_shared.sources import read_records
 
     data = folder / "data"
-    if emr_fl(
-        [
-            "data",
-            "synth",
-            "--out",
-            str(data),
-            "--sites",
-            "2",
-            "--records",
-            str(3 * records),
-            "--seed",
-            str(seed),
-        ]
-    ):
+    options = ["--sites", "2", "--records", str(3 * records), "--seed", str(seed)]
+    if emr_fl(["data", "synth", "--out", str(data), *options]):
         sys.exit(1)
     site = load_settings(data / "federation.toml").with_paths_from(data).sites["hospital-a"]
-    taxonomy = load_taxonomy("outpatient-50")
     source = _first(Path(site.source), folder / "records.csv", records)
-    seconds: dict[str, list[float]] = {}
-
-    def timed(step: str, do: Callable[[], Any]) -> Any:
-        began = time.perf_counter()
-        result = do()
-        seconds.setdefault(step, []).append(time.perf_counter() - began)
-        return result
-
+    clock = Clock()
     for turn in range(repeat):
-        told: list[str] = []
-        state = folder / f"state-{turn}"
-        store = RecordStore(
-            state, b"k" * 32, where="source", progress=lambda event: told.append(event["doing"])
-        )
-
-        def prepared(store: RecordStore = store) -> Any:
-            return store.prepared(str(source), site.columns, taxonomy, key=b"k" * 32, settings={})
-
-        first = timed("read, prepare, seal", prepared)
-        split = timed("split, ledger new", lambda first=first: _split(store, first))
-        again = timed("read, from the cache", prepared)
-        timed("split, ledger known", lambda again=again: _split(store, again))
-        assert told == ["reading", "preparing", "splitting", "reading", "from-cache", "splitting"]
-        assert again.texts == first.texts and (again.labels == first.labels).all()
-        rows, report = timed("of these: read", lambda: read_records(source, site.columns))
-        cache = PreparedCache(store.folder, b"k" * 32)
-        name = timed(
-            "of these: digest",
-            lambda rows=rows, report=report: cache.name(rows, report.skipped, taxonomy, {}),
-        )
-        assert timed("of these: unseal", lambda name=name: cache.find(name)) is not None
-    kept = {path.suffix: path.stat().st_size / 2**20 for path in store.folder.iterdir() if path.suffix}
-    sizes = {
-        "records": float(len(first)),
-        "validating": float(len(split.validation)),
-        "source, MB": source.stat().st_size / 2**20,
-        "cache, MB": kept[".sealed"],
-        "ledger, MB": kept[".ledger"],
-        "peak memory, MB": peak_rss_mb(),
+        sizes = _turn(source, site.columns, folder / f"state-{turn}", clock)
+    return clock.seconds, {
+        **sizes,
+        "source MB": source.stat().st_size / 2**20,
+        "peak memory MB": peak_rss_mb(),
     }
-    return seconds, sizes
+
+
+def _turn(source: Path, columns: dict[str, str], state: Path, clock: Clock) -> dict[str, float]:
+    from emr_fl_client.dataset.cache import PreparedCache
+    from emr_fl_client.dataset.store import RecordStore
+    from emr_fl_shared.labels import load_taxonomy
+    from emr_fl_shared.sources import read_records
+
+    key, taxonomy, told = b"k" * 32, load_taxonomy("outpatient-50"), []
+    store = RecordStore(state, key, where="source", progress=lambda event: told.append(event["doing"]))
+
+    def prepared() -> Any:
+        return store.prepared(str(source), columns, taxonomy, key=key, settings={})
+
+    def split(of: Any) -> Any:
+        return store.split(of, kind="patient", validation_share=0.1, seed=0)
+
+    first = clock.time("read, prepare, seal", prepared)
+    sides = clock.time("split, ledger new", lambda: split(first))
+    again = clock.time("read, from the cache", prepared)
+    clock.time("split, ledger known", lambda: split(again))
+    assert told == ["reading", "preparing", "splitting", "reading", "from-cache", "splitting"]
+    assert again.texts == first.texts and (again.labels == first.labels).all()
+    cache = PreparedCache(store.folder, key)
+    rows, report = clock.time("of these: read", lambda: read_records(source, columns))
+    name = clock.time("of these: digest", lambda: cache.name(rows, report.skipped, taxonomy, {}))
+    assert clock.time("of these: unseal", lambda: cache.find(name)) is not None
+    kept = {path.suffix: path.stat().st_size / 2**20 for path in store.folder.iterdir() if path.suffix}
+    return {
+        "records": float(len(first)),
+        "validating": float(len(sides.validation)),
+        "cache MB": kept[".sealed"],
+        "ledger MB": kept[".ledger"],
+    }
 
 
 def table(seconds: dict[str, list[float]], sizes: dict[str, float]) -> str:
     """Markdown: median seconds, the spread, and each step against reading and preparing."""
     whole = statistics.median(seconds["read, prepare, seal"])
-    lines = [", ".join(f"{name} {value:,.0f}" for name, value in sizes.items()), ""]
+    lines = [", ".join(f"{name} {value:,.1f}".removesuffix(".0") for name, value in sizes.items()), ""]
     lines += ["| step | s, median | min – max | records/s | ratio |", "|---|---|---|---|---|"]
     for step, values in seconds.items():
         middle = statistics.median(values)
@@ -119,10 +116,6 @@ def table(seconds: dict[str, list[float]], sizes: dict[str, float]) -> str:
             f"| {sizes['records'] / middle:,.0f} | {middle / whole:.3f} |"
         )
     return "\n".join(lines)
-
-
-def _split(store: Any, prepared: Any) -> Any:
-    return store.split(prepared, kind="patient", validation_share=0.1, seed=0)
 
 
 def _first(path: Path, target: Path, records: int) -> Path:
