@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from emr_fl_shared.labels import column_taxonomy, load_taxonomy
 from emr_fl_shared.preparation import label_counts, prepare_records
@@ -26,8 +28,8 @@ def patients(*records: Record) -> list[str]:
     return prepare_records(records, load_taxonomy("outpatient-50"), key=b"k" * 32).patients
 
 
-def cough(**fields: str) -> Record:
-    return Record(text=fields.pop("text", "咳嗽三天"), diagnosis_codes=("J06",), **fields)
+def cough(**fields: Any) -> Record:
+    return replace(Record(text="咳嗽三天", diagnosis_codes=("J06",)), **fields)
 
 
 def test_a_record_without_a_patient_is_known_by_its_content_and_not_by_its_row() -> None:
