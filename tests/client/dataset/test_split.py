@@ -188,6 +188,13 @@ def test_a_new_patient_follows_the_copied_text() -> None:
     assert made.sides == {**known, "new-1": False, "new-2": True}
 
 
+def test_a_new_patient_whose_texts_are_on_both_sides_trains() -> None:
+    y = np.ones((4, 1), dtype=np.bool_)
+    made = split(["t", "v", "new", "new"], y, copies=[b"1", b"2", b"1", b"2"], known={"t": False, "v": True})
+    assert made.sides["new"] is False
+    assert made.train.tolist() == [0, 2, 3] and made.set_aside == {"copy": 1}
+
+
 def test_a_text_that_many_patients_have_does_not_tie_them_but_is_not_validated_on() -> None:
     """Half of 400 patients have one text: they can't all be on one side with the labels even, so validation goes without it."""
     y = np.ones((400, 1), dtype=np.bool_)
