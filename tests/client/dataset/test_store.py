@@ -258,18 +258,22 @@ def test_a_full_disk_costs_the_cache_but_not_the_ledger(
 
 @pytest.mark.parametrize("what", ["cache", "ledger"])
 def test_kill_9_leaves_the_old_file_or_the_new_one(tmp_path: Path, what: str) -> None:
-    """Killed at eight moments of an endless rewriting; some of them are in the middle of a write (a partial file is left)."""
+    """Killed at eight moments of an endless rewriting and on, until one was in the middle of a write (a partial file is left)."""
     command = [sys.executable, growing.__file__, str(tmp_path), what]
     SplitLedger(tmp_path, KEY).write(growing.sides(0))
     PreparedCache(tmp_path, KEY).keep("a", growing.prepared(0))
     partial = 0
-    for attempt in range(8):
+    for attempt in range(60):
+        if attempt >= 8 and partial:
+            break
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
             assert writer.stdout is not None and writer.stdout.readline() == "ready\n"
             deadline = time.monotonic() + 20
-            while attempt % 2 and not list(tmp_path.glob(".*.part")) and time.monotonic() < deadline:
-                pass  # every other time: as soon as a write is seen
-            time.sleep(0.003 * attempt)
+            if attempt % 2:  # as soon as a write is seen
+                while not list(tmp_path.glob(".*.part")) and time.monotonic() < deadline:
+                    pass
+            else:
+                time.sleep(0.006 * attempt)
             writer.send_signal(signal.SIGKILL)
         partial += bool(durable.discard_partial(tmp_path))
         known = SplitLedger(tmp_path, KEY).read()
