@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from emr_fl_client.adversarial import AdversarialSettings
 from emr_fl_client.augment.policy import DEFAULT_SHARES, RuleAugmenter
-from emr_fl_client.dataset.split import patient_split
+from emr_fl_client.dataset.store import RecordStore
 from emr_fl_client.kept import KeptUpdate, question_digest
 from emr_fl_client.training.loop import TrainingSettings, train_round
 from emr_fl_client.training.losses import LossSettings
 from emr_fl_client.training.step import OptimiserSettings
 from emr_fl_shared.config.settings import TINY, SiteSettings, Training
 from emr_fl_shared.durable import write_durably
-from emr_fl_shared.errors import DataError, EmrFlError, FederationError
+from emr_fl_shared.errors import EmrFlError, FederationError
 from emr_fl_shared.labels import Taxonomy
 from emr_fl_shared.memory import peak_rss_mb
 from emr_fl_shared.messages import tr
@@ -33,7 +33,7 @@ from emr_fl_shared.model.encoder import Encoder, build_model, encode, predict_lo
 from emr_fl_shared.model.precision import choose_device, choose_precision
 from emr_fl_shared.model.tensors import load_tensors, shapes_of, tensors_of
 from emr_fl_shared.payload import pack_tensors, unpack_tensors
-from emr_fl_shared.preparation import Prepared, prepare
+from emr_fl_shared.preparation import Prepared
 from emr_fl_shared.wire import EvaluateRequest, SiteScores, TrainRequest, pack
 
 Progress = Callable[[dict[str, Any]], None]
@@ -90,13 +90,17 @@ class Trained:
 @dataclass
 class Site:
     """A hospital: its name, its settings, what it keeps between rounds in memory (data and model shell), and the
-    folder for what must survive its process (`state_folder`, never anything of a record)."""
+    folder for what must survive its process (`state_folder`; what is of a record there is de-identified and sealed).
+
+    `key` keys the pseudonyms; `seal_key` seals what is kept of the records, where it is not to be the same.
+    """
 
     name: str
     settings: SiteSettings
     state_folder: Path
     key: bytes = field(repr=False)
     progress: Progress = field(default=lambda _: None, repr=False)
+    seal_key: bytes | None = field(default=None, repr=False)
     _data: tuple[str, SiteData] | None = field(default=None, repr=False)
     _encoder: tuple[str, Encoder] | None = field(default=None, repr=False)
 
@@ -166,29 +170,33 @@ class Site:
         return self._score(encoder, data, Decision.from_json(request.decision), training)
 
     def data(self, taxonomy: Taxonomy, training: Training, seed: int) -> SiteData:
-        """The site's records, prepared on first use and kept in memory.
+        """The site's records, prepared on first use (or taken from the sealed cache) and kept in memory.
 
-        Raises `DataError` if nothing is left to train on.
+        Raises `DataError` if nothing is left to train on, `PolicyError` if the split ledger is damaged.
         """
-        key = f"{taxonomy.checksum}|{training.validation_share}|{seed}"
+        key = f"{taxonomy.checksum}|{training.split}|{training.validation_share}|{seed}"
         if self._data is None or self._data[0] != key:
-            self.progress({"doing": "preparing"})
-            prepared = prepare(self.settings.records_source(), self.settings.columns, taxonomy, key=self.key)
-            train, validation = patient_split(
-                prepared.patients,
-                prepared.labels,
+            store = RecordStore(
+                self.state_folder,
+                self.seal_key or self.key,
+                where=f"sites.{self.name}.source",
+                progress=self.progress,
+            )
+            prepared = store.prepared(
+                self.settings.records_source(),
+                self.settings.columns,
+                taxonomy,
+                key=self.key,
+                settings=self.settings.model_dump(mode="json", exclude={"source", "model", "policy"}),
+            )
+            split = store.split(
+                prepared,
+                kind=training.split,
                 validation_share=training.validation_share,
                 seed=stream_seed(seed, self.name, 0, "split"),
             )
-            if len(train) == 0:
-                raise DataError(
-                    tr("no training record is left", "没有可用于训练的记录"),
-                    where=f"sites.{self.name}.source",
-                )
-            self._data = (
-                key,
-                SiteData(prepared, train, validation, np.asarray(prepared.labels[train].any(axis=0))),
-            )
+            present = np.asarray(prepared.labels[split.train].any(axis=0))
+            self._data = (key, SiteData(prepared, split.train, split.validation, present))
         return self._data[1]
 
     def _load(self, model: dict[str, Any], taxonomy: Taxonomy, tensors: bytes, training: Training) -> Encoder:

@@ -36,3 +36,23 @@ def only_one(lock: Path, message: str, *, do: str = "") -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def in_turn(lock: Path) -> Iterator[None]:
+    """Wait for the file `lock`, which is made if need be, and hold it. It goes with the process.
+
+    Raises `StorageError` where the file can't be made or locked.
+    """
+    try:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise storage_error(error, lock.parent) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            raise storage_error(error, lock.parent) from error
+        yield
+    finally:
+        os.close(descriptor)

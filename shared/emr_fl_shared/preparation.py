@@ -7,20 +7,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emr_fl_shared.deidentify import Deidentifier
 from emr_fl_shared.deidentify.masking import mask_leakage
+from emr_fl_shared.deidentify.operators import year_and_month
+from emr_fl_shared.deidentify.pseudonym import pseudonym
 from emr_fl_shared.errors import DataError
 from emr_fl_shared.labels import Taxonomy, map_labels
 from emr_fl_shared.labels.taxonomy import fold_name
 from emr_fl_shared.messages import tr
 from emr_fl_shared.records import Record, note_text
-from emr_fl_shared.sources import AnySource, iter_records
-from emr_fl_shared.sources.source import as_source
+from emr_fl_shared.sources import AnySource, SourceReport, as_source, iter_records
 from emr_fl_shared.text.normalise import normalise
 
 
@@ -28,7 +29,8 @@ from emr_fl_shared.text.normalise import normalise
 class Prepared:
     """Texts with labels, in the order of the export.
 
-    `texts` n strings; `labels` bool [n, K]; `patients` n pseudonyms (one per patient, never an identifier);
+    `texts` n strings; `labels` bool [n, K]; `patients` n pseudonyms (one per patient, never an identifier; a record without a
+    patient is a patient of its own); `months` int32 [n], year · 12 + month − 1 of the visit, −1 without a date;
     `identifiers` removed spans by kind; `dropped` records by reason; `unmapped` label values by reason;
     `leaks` texts in which a quoted diagnosis was masked.
     """
@@ -36,6 +38,7 @@ class Prepared:
     texts: list[str] = field(repr=False)
     labels: NDArray[np.bool_] = field(repr=False)
     patients: list[str] = field(repr=False)
+    months: NDArray[np.int32] = field(repr=False)
     identifiers: Counter[str]
     dropped: Counter[str]
     unmapped: Counter[str]
@@ -77,12 +80,19 @@ def prepare(
     Raises as `read_records` does, and `DataError` if no record is left.
     """
     records, report = iter_records(source, columns)
+    return prepare_read(records, report, taxonomy, key=key, where=str(as_source(source)))
+
+
+def prepare_read(
+    records: Iterable[Record], report: SourceReport, taxonomy: Taxonomy, *, key: bytes, where: str
+) -> Prepared:
+    """Prepare what was read from `where`, each record once. Raises `DataError` if no record is left."""
     prepared = prepare_records(records, taxonomy, key=key)
     prepared.dropped.update(report.skipped)
     if not prepared.texts:
         raise DataError(
             tr("no record is left to work with", "没有可用的记录"),
-            where=str(as_source(source)),
+            where=where,
             got=", ".join(f"{reason}: {count}" for reason, count in sorted(prepared.dropped.items())),
             expected=tr(
                 "records with a text and at least one label of ", "有文本并且至少有一个标签的记录，标签体系 "
@@ -98,12 +108,14 @@ def prepare_records(records: Iterable[Record], taxonomy: Taxonomy, *, key: bytes
     deidentifier = Deidentifier(key=key)
     texts: list[str] = []
     patients: list[str] = []
+    months: list[int] = []
     rows: list[tuple[int, ...]] = []
     identifiers: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
     unmapped: Counter[str] = Counter()
     leaks = 0
-    for number, record in enumerate(records):
+    seen: Counter[str] = Counter()
+    for record in records:
         indices, reasons = map_labels(record, taxonomy)
         unmapped.update(reasons)
         if not indices:
@@ -117,9 +129,24 @@ def prepare_records(records: Iterable[Record], taxonomy: Taxonomy, *, key: bytes
             continue
         leaks += bool(masked)
         texts.append(text)
-        patients.append(clean.patient_id or f"row-{number}")
+        patients.append(clean.patient_id if record.patient_id.strip() else _own_patient(record, key, seen))
+        when = year_and_month(record.visit_date)
+        months.append(12 * when[0] + when[1] - 1 if when else -1)
         rows.append(indices)
     labels = np.zeros((len(rows), len(taxonomy.labels)), dtype=np.bool_)
     for row, indices in enumerate(rows):
         labels[row, list(indices)] = True
-    return Prepared(texts, labels, patients, identifiers, dropped, unmapped, leaks)
+    return Prepared(
+        texts, labels, patients, np.array(months, dtype=np.int32), identifiers, dropped, unmapped, leaks
+    )
+
+
+def _own_patient(record: Record, key: bytes, seen: Counter[str]) -> str:
+    """A pseudonym from what a record says, told apart from equal ones by counting them in `seen`.
+
+    The record's number will not do: it may be no more than its row, which is another's as soon as one is inserted above.
+    """
+    content = repr(replace(record, record_id="").content())
+    digest = pseudonym(key, "content", content)
+    seen[digest] += 1
+    return pseudonym(key, "content", f"{digest}|{seen[digest]}")

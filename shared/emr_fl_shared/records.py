@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 TEXT_FIELDS = ("chief_complaint", "present_illness", "past_history", "text")
 
@@ -30,6 +30,14 @@ class Record:
     diagnosis_text: str = field(default="", repr=False)
     labels: tuple[str, ...] = field(default=(), repr=False)
     identifiers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def content(self) -> tuple[object, ...]:
+        """All that the record holds, in the order of its fields: equal records have equal contents, and nothing else has."""
+        *values, identifiers = (getattr(self, name) for name in _FIELDS)
+        return (*values, tuple(sorted(identifiers.items())))
+
+
+_FIELDS = tuple(item.name for item in fields(Record))
 
 
 def note_text(record: Record) -> str:

@@ -15,7 +15,7 @@ import pytest
 from emr_fl_client.join.supervisor import Join
 from emr_fl_server.superlink.supervisor import Server
 from emr_fl_shared.errors import StorageError, UsageError
-from emr_fl_shared.locks import RUN_LOCK, only_one
+from emr_fl_shared.locks import RUN_LOCK, in_turn, only_one
 
 
 def server(folder: Path) -> AbstractContextManager[None]:
@@ -61,4 +61,24 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
 
 def test_a_lock_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     with pytest.raises(StorageError), only_one(tmp_path / "missing" / RUN_LOCK, "busy"):
+        raise AssertionError
+
+
+def test_who_comes_second_waits_for_its_turn(tmp_path: Path) -> None:
+    program = (
+        "import sys, time; from pathlib import Path; from emr_fl_shared.locks import in_turn\n"
+        "with in_turn(Path(sys.argv[1])): print('held', flush=True); time.sleep(0.5); Path(sys.argv[2]).touch()"
+    )
+    lock, done = tmp_path / ".lock", tmp_path / "done"
+    command = [sys.executable, "-c", program, str(lock), str(done)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        with in_turn(lock):
+            assert done.exists()
+    with in_turn(lock):
+        pass
+
+
+def test_a_turn_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(StorageError), in_turn(tmp_path / "missing" / ".lock"):
         raise AssertionError

@@ -14,6 +14,7 @@ from typing import Literal
 
 import psutil
 
+from emr_fl_client.dataset.ledger import FOLDER, SplitLedger
 from emr_fl_client.join.greeting import Greeter, Unreachable
 from emr_fl_client.join.place import Place, Places
 from emr_fl_shared.errors import EmrFlError, PolicyError, SettingsError
@@ -122,7 +123,7 @@ def _state(place: Place) -> Finding:
     try:
         probe.write_bytes(b"")
         probe.unlink()
-        place.pseudonym_key()
+        SplitLedger(place.state / FOLDER, place.pseudonym_key()).read()
     except OSError as error:
         return Finding(
             subject, "stop", f"{place.state}: {error.strerror}", tr("make it writable", "请使其可写")

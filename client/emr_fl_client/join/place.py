@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from emr_fl_client.own_key import own_key
 from emr_fl_shared.config.loading import load_site_settings
 from emr_fl_shared.config.settings import SiteSettings
-from emr_fl_shared.durable import write_durably
-from emr_fl_shared.errors import PolicyError, StorageError
+from emr_fl_shared.errors import StorageError
 from emr_fl_shared.kit import SiteKit, read_site_kit
 from emr_fl_shared.messages import tr
 
 PSEUDONYM_FILE = "pseudonym.key"
 RECEIPTS_FILE = "egress.jsonl"
-KEY_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -37,29 +35,8 @@ class Place:
         return self.state / "audit" / RECEIPTS_FILE
 
     def pseudonym_key(self) -> bytes:
-        """The site's own random key for pseudonyms, made on first use; it never leaves."""
-        path = self.state / PSEUDONYM_FILE
-        if not path.exists():
-            write_durably(path, [secrets.token_bytes(KEY_BYTES)])
-        if path.stat().st_mode & 0o077:
-            raise PolicyError(
-                tr("others can read this key", "该密钥可被他人读取"),
-                where=str(path),
-                expected="0600",
-                do=f"chmod 600 {path}",
-            )
-        key = path.read_bytes()
-        if len(key) < KEY_BYTES:
-            raise PolicyError(
-                tr("this key is damaged", "该密钥已损坏"),
-                where=str(path),
-                got=f"{len(key)} B",
-                expected=f"{KEY_BYTES} B",
-                do=tr(
-                    "restore it, or delete it: a new one is made", "请恢复该文件，或将其删除，系统会重新生成"
-                ),
-            )
-        return key
+        """The site's own random key, made on first use: for pseudonyms, and for sealing what the site keeps of its records."""
+        return own_key(self.state / PSEUDONYM_FILE)
 
 
 @dataclass(frozen=True)

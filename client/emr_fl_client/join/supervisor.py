@@ -40,6 +40,8 @@ SETTLED_SECONDS = 120.0
 """A worker or node that lived so long was not broken from the start: its ends are counted anew."""
 NODE_PROGRAM = "from flwr.supernode.cli.flower_supernode import flower_supernode; flower_supernode()"
 WORKER_CRASHES = 5
+RECORDS = ("reading", "from-cache", "preparing", "not-cached", "splitting")
+"""What a site says about its records (`RecordStore`)."""
 
 
 @dataclass
@@ -252,8 +254,8 @@ class Join:
             self._say(f"{tr('refused', '已拒绝')}: {event.get('reason')}")
         elif doing == "failing":
             self._say(f"{tr('this task could not be done', '本次任务未能完成')}: {event.get('reason')}")
-        elif doing == "preparing":
-            self._say(tr("reading and de-identifying the records", "正在读取并去标识化记录"))
+        elif doing in RECORDS:
+            self._say(about_records(event))
         elif doing == "sending-again":
             self._say(tr("the update is there already; sending it again", "更新已经算好；重新发送"))
         elif doing == "sending":
@@ -297,6 +299,33 @@ class _Told(EmrFlError):
 
     def render(self) -> str:
         return self.message
+
+
+def about_records(event: dict[str, Any]) -> str:
+    """A line for what is done with the records."""
+    match event["doing"]:
+        case "reading":
+            return tr("reading the records", "正在读取记录")
+        case "from-cache":
+            return tr(
+                "the records are as they were: their de-identified copy is used",
+                "记录未变：使用已有的去标识化副本",
+            )
+        case "preparing":
+            reason = {
+                "changed": tr(" (records, settings or version changed)", "（记录、设置或版本有变）"),
+                "damaged": tr(" (the copy on disk is damaged)", "（磁盘上的副本已损坏）"),
+            }.get(str(event.get("because")), "")
+            return tr("de-identifying the records", "正在去标识化记录") + reason
+        case "not-cached":
+            reason = str(event.get("reason"))
+            return tr("the de-identified copy is not kept: ", "未保存去标识化副本：") + reason
+        case _:
+            placed, known, aside = event["placed"], event["known"], event["set_aside"]
+            return tr(
+                f"split: {placed} patients placed, {known} keep their side; {aside} records on neither side",
+                f"划分：新分配 {placed} 名患者，{known} 名保持原侧；{aside} 条记录两侧均不使用",
+            )
 
 
 def rejoin_pause(last: float, lived: float) -> float:

@@ -16,7 +16,7 @@ from flwr.app import Context, RecordDict
 from emr_fl_deploy.run_folder import BASELINES_PENDING
 from emr_fl_deploy.simulate import baselines as beside
 from emr_fl_deploy.simulate.grid import InProcessGrid
-from emr_fl_deploy.simulate.sites import factories
+from emr_fl_deploy.simulate.sites import factories, forget_records, make_keys
 from emr_fl_server.app import Outcome, server_app
 from emr_fl_server.console import RunConsole
 from emr_fl_server.coordinator import (
@@ -73,6 +73,7 @@ class Simulation:
         began = time.monotonic()
         held_out = HeldOutSets(self.settings)
         main = make_federation(self.settings, self.folder, held_out)
+        make_keys(self.settings.sites, self.folder)
         with self._grid() as grid:
             outcome = self._rounds(main, grid, tr("federation", "联邦"))
             self._say_attack()
@@ -101,6 +102,7 @@ class Simulation:
             results.pop(BASELINES_PENDING, None)
             write_card(self.folder, results)
             write_results(self.folder, results)
+        forget_records(self.settings.sites, self.folder)
         return results
 
     @contextmanager

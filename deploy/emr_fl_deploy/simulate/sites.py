@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,30 @@ from flwr.app import Context
 from flwr.clientapp import ClientApp
 
 from emr_fl_client.app import client_app, progress_nowhere
+from emr_fl_client.dataset.ledger import FOLDER
 from emr_fl_client.egress import Door
+from emr_fl_client.own_key import own_key
 from emr_fl_client.site import Site
 from emr_fl_deploy.simulate.grid import AppFactory
 from emr_fl_shared.config import Settings, SiteSettings
 
 Progress = Callable[[dict[str, Any]], None]
+
+
+SEAL_KEY = "seal.key"
+
+
+def make_keys(names: Iterable[str], run: Path) -> None:
+    """The sites' keys, before any two processes could make the same one."""
+    for name in names:
+        own_key(run / "sites" / name / SEAL_KEY)
+
+
+def forget_records(names: Iterable[str], run: Path) -> None:
+    """When a run is complete: delete what its sites kept of their records, the key first. A run folder is passed on."""
+    for name in names:
+        (run / "sites" / name / SEAL_KEY).unlink(missing_ok=True)
+        shutil.rmtree(run / "sites" / name / FOLDER, ignore_errors=True)
 
 
 def factories(settings: Settings, run: Path) -> dict[str, AppFactory]:
@@ -53,9 +72,14 @@ def _cached_site(name: str, settings: str, run: str, seed: int) -> tuple[Site, D
 def make_site(
     name: str, settings: SiteSettings, run: Path, seed: int, progress: Progress
 ) -> tuple[Site, Door]:
-    """A site and its door. In a simulation the pseudonym key follows from the seed, so that runs can be repeated."""
+    """A site and its door.
+
+    In a simulation the pseudonym key follows from the seed, so that runs can be repeated; what is kept of the records is sealed with
+    a random key in the site's folder, because everyone knows the seed.
+    """
     key = hmac.digest(f"simulated|{seed}".encode(), name.encode(), hashlib.sha256)
-    site = Site(name, settings, run / "sites" / name, key, progress)
+    folder = run / "sites" / name
+    site = Site(name, settings, folder, key, progress, seal_key=own_key(folder / SEAL_KEY))
     return site, Door(name, settings.policy, run / "audit" / "sites" / f"{name}.jsonl")
 
 

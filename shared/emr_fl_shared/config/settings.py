@@ -167,6 +167,8 @@ class Training(Section):
     """Exponent of class-balanced sampling ∝ n_c^−balance; 0 samples as the data are."""
     mask_absent_labels: bool = True
     validation_share: Annotated[float, Field(gt=0.0, lt=0.9)] = 0.1
+    split: Literal["patient", "time"] = "patient"
+    """`patient`: by labels, over all visits; `time`: trains on the past and validates on the last months."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     loss: Loss = Loss()

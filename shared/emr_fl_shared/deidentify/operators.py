@@ -25,13 +25,19 @@ def placeholder(kind: str, value: str) -> str:
     return f"[{kind}]"
 
 
-def year_and_quarter(value: str) -> tuple[str, int] | None:
-    """The year and quarter (1-4) of a date as people and exports write it; `None` if it has no year and month."""
+def year_and_month(value: str) -> tuple[int, int] | None:
+    """The year and month (1-12) of a date as people and exports write it; `None` if it has no year and month."""
     text = fold(value).replace(" ", "")
     match = _COMPACT.match(text) or _YEAR_MONTH.search(text)
     if not match or not match.group(2):
         return None
-    return match.group(1), (int(match.group(2)) + 2) // 3
+    return int(match.group(1)), int(match.group(2))
+
+
+def year_and_quarter(value: str) -> tuple[str, int] | None:
+    """The year and quarter (1-4) of a date; `None` if it has no year and month."""
+    found = year_and_month(value)
+    return (str(found[0]), (found[1] + 2) // 3) if found else None
 
 
 def quarter(kind: str, value: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from emr_fl_client.dataset.ledger import FOLDER, LEDGER, SplitLedger
 from emr_fl_client.join.check import Finding, check
 from emr_fl_client.join.place import Places
 from emr_fl_deploy.cli import run
@@ -125,6 +126,19 @@ def test_a_key_that_others_can_read_stops_its_line_only(kit: Path) -> None:
     assert findings["folder of the site's state"].level == "stop"
     assert "chmod 600" in findings["folder of the site's state"].do
     assert findings["labels"].level == findings["policy"].level == "ok"
+
+
+def test_a_damaged_split_ledger_stops_its_line_only(kit: Path) -> None:
+    place = Places("hospital-a", kit).open()
+    SplitLedger(place.state / FOLDER, place.pseudonym_key()).write({"0" * 32: True})
+    assert found(kit)["folder of the site's state"].level in ("ok", "warning")
+    path = place.state / FOLDER / LEDGER
+    path.write_bytes(path.read_bytes()[:-1])
+    findings = found(kit)
+    assert findings["folder of the site's state"].level == "stop"
+    assert "split ledger" in findings["folder of the site's state"].seen
+    assert "backup" in findings["folder of the site's state"].do
+    assert findings["labels"].level == "ok"
 
 
 def test_every_wrong_setting_is_named(kit: Path) -> None:

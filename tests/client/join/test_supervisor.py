@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,12 +18,15 @@ from emr_fl_client.join.place import Places
 from emr_fl_client.join.supervisor import (
     GROWTH,
     LONGEST_PAUSE,
+    RECORDS,
     REJOIN_PAUSE,
     SETTLED_SECONDS,
     Join,
+    about_records,
     rejoin_pause,
 )
 from emr_fl_shared.errors import Interrupted
+from emr_fl_shared.messages import set_language
 from public_port import HOST, PublicPort, public_port, server_with
 
 
@@ -101,3 +105,34 @@ def test_an_expired_server_ends_a_first_try_and_not_a_stay(
         with pytest.raises(Interrupted, match="as asked"):
             join.run()
     assert "waiting for the server: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        ({"doing": "reading"}, "reading the records"),
+        ({"doing": "from-cache"}, "the records are as they were: their de-identified copy is used"),
+        ({"doing": "preparing", "because": "new"}, "de-identifying the records"),
+        (
+            {"doing": "preparing", "because": "changed"},
+            "de-identifying the records (records, settings or version changed)",
+        ),
+        (
+            {"doing": "preparing", "because": "damaged"},
+            "de-identifying the records (the copy on disk is damaged)",
+        ),
+        ({"doing": "not-cached", "reason": "too large"}, "the de-identified copy is not kept: too large"),
+        (
+            {"doing": "splitting", "known": 80, "placed": 3, "set_aside": 1},
+            "split: 3 patients placed, 80 keep their side; 1 records on neither side",
+        ),
+    ],
+    ids=lambda value: value["doing"] if isinstance(value, dict) else "",
+)
+def test_what_is_done_with_the_records_is_said(
+    event: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMR_FL_LANG", "en")
+    set_language(None)
+    assert event["doing"] in RECORDS
+    assert about_records(event) == said
