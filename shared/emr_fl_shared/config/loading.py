@@ -123,7 +123,7 @@ def load_site_settings(path: Path) -> SiteSettings:
         ) from None
     if not Path(site.source).is_absolute():
         site = site.model_copy(update={"source": str(path.parent / site.source)})
-    return site
+    return site.with_own_paths_from(path.parent)
 
 
 def write_settings(settings: Settings, path: Path) -> None:

@@ -190,6 +190,12 @@ class Policy(Section):
     share_scores: bool = True
     """Whether losses and scores on the site's own validation records may leave."""
     max_rounds: Annotated[int, Field(ge=1)] = 10_000
+    deidentification_recall: Share = 0.95
+    """Below this share of planted identifiers removed, the site does not train and writes no copy; 0 switches it off."""
+    deidentification_names: Share = 0.90
+    """The same for names of patients, relatives and staff."""
+    smallest_k: Annotated[int, Field(ge=1)] = 5
+    """Fewest records that share age band, sex, department and quarter in a de-identified copy; 1 leaves them as they are."""
 
 
 class Noisy(Section):
@@ -224,12 +230,46 @@ class Evaluation(Section):
     """Header → field map for the held-out files, where their headers are not understood."""
 
 
+class Operators(Section):
+    """What takes the place of identifiers of a kind."""
+
+    DATE: Literal["placeholder", "quarter", "days", "shift"] = "placeholder"
+    AGE: Literal["keep", "band"] = "band"
+    AGE90: Literal["placeholder", "band"] = "placeholder"
+    BED_NUM: Literal["placeholder", "department"] = "placeholder"
+    VISIT_NUM: Literal["placeholder", "department"] = "placeholder"
+
+
+class Deidentification(Section):
+    operators: Operators = Operators()
+    ner: Annotated[str, Field(min_length=1)] | None = None
+    """Folder of the site's own token-classification model (Hugging Face), beside the rules; never from the network."""
+    ner_labels: dict[str, str] = Field(default_factory=dict)
+    """Its labels → kinds, e.g. `PER = "PATIENT_NAME"`; empty: labels that are kinds themselves."""
+    ner_device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "cpu"
+
+
 class SiteSettings(Section):
     source: Annotated[str, Field(min_length=1)]
     model: Annotated[str, Field(min_length=1)] | None = None
     """Folder of the federation's encoder at this site, where its name alone does not lead to it (no network, another path)."""
     columns: dict[str, str] = Field(default_factory=dict)
+    roster: Annotated[str, Field(min_length=1)] | None = None
+    """File with the names of the site's staff, one a line; read into memory only."""
+    deidentification: Deidentification = Deidentification()
     policy: Policy = Policy()
+
+    def with_own_paths_from(self, folder: Path) -> SiteSettings:
+        """A copy whose roster and token classifier are taken from `folder` where their paths are relative."""
+        ner = self.deidentification.ner
+        return self.model_copy(
+            update={
+                "roster": str(folder / self.roster) if self.roster else None,
+                "deidentification": self.deidentification.model_copy(
+                    update={"ner": str(folder / ner) if ner else None}
+                ),
+            }
+        )
 
 
 class Server(Section):
@@ -342,7 +382,7 @@ class Settings(Section):
             return str(folder / path) if not Path(path).is_absolute() else path
 
         sites = {
-            name: site.model_copy(update={"source": absolute(site.source)})
+            name: site.model_copy(update={"source": absolute(site.source)}).with_own_paths_from(folder)
             for name, site in self.sites.items()
         }
         given = {key: absolute(path) for key, path in self.evaluation.sets if path}
