@@ -23,6 +23,9 @@ from emr_fl_client.training.loop import TrainingSettings, train_round
 from emr_fl_client.training.losses import LossSettings
 from emr_fl_client.training.step import OptimiserSettings
 from emr_fl_shared.config.settings import TINY, SiteSettings, Training
+from emr_fl_shared.deidentify import Deidentifier
+from emr_fl_shared.deidentify.configured import site_deidentifier
+from emr_fl_shared.deidentify.gate import is_off, measure_site, refuse_below
 from emr_fl_shared.durable import write_durably
 from emr_fl_shared.errors import DataError, EmrFlError, FederationError
 from emr_fl_shared.labels import Taxonomy
@@ -168,12 +171,21 @@ class Site:
     def data(self, taxonomy: Taxonomy, training: Training, seed: int) -> SiteData:
         """The site's records, prepared on first use and kept in memory.
 
-        Raises `DataError` if nothing is left to train on.
+        Raises `DataError` if nothing is left to train on, and `PolicyError` if the site's own de-identification finds too few of
+        the identifiers that it plants into them.
         """
         key = f"{taxonomy.checksum}|{training.validation_share}|{seed}"
         if self._data is None or self._data[0] != key:
             self.progress({"doing": "preparing"})
-            prepared = prepare(Path(self.settings.source), self.settings.columns, taxonomy, key=self.key)
+            cleaner = site_deidentifier(self.settings, key=self.key)
+            prepared = prepare(
+                Path(self.settings.source),
+                self.settings.columns,
+                taxonomy,
+                key=self.key,
+                deidentifier=cleaner,
+            )
+            self._pass_gate(prepared, cleaner)
             train, validation = patient_split(
                 prepared.patients,
                 prepared.labels,
@@ -190,6 +202,13 @@ class Site:
                 SiteData(prepared, train, validation, np.asarray(prepared.labels[train].any(axis=0))),
             )
         return self._data[1]
+
+    def _pass_gate(self, prepared: Prepared, cleaner: Deidentifier) -> None:
+        policy = self.settings.policy
+        if is_off(policy):
+            return
+        recall = measure_site(prepared.texts, cleaner)
+        refuse_below(recall, policy, where=f"sites.{self.name}.policy")
 
     def _load(self, model: dict[str, Any], taxonomy: Taxonomy, tensors: bytes, training: Training) -> Encoder:
         key = f"{model['name']}|{model['max_length']}|{taxonomy.checksum}"

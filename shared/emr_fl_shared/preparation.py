@@ -69,13 +69,20 @@ def count_labels(records: Iterable[Record]) -> Counter[str]:
     )
 
 
-def prepare(path: Path, columns: Mapping[str, str] | None, taxonomy: Taxonomy, *, key: bytes) -> Prepared:
-    """Read and prepare one export. `key` keys the pseudonyms.
+def prepare(
+    path: Path,
+    columns: Mapping[str, str] | None,
+    taxonomy: Taxonomy,
+    *,
+    key: bytes,
+    deidentifier: Deidentifier | None = None,
+) -> Prepared:
+    """Read and prepare one export. `key` keys the pseudonyms; `deidentifier` stands in for the default cleaner with that key.
 
     Raises `DataError` if the file can't be read or no record is left.
     """
     records, report = read_records(path, columns)
-    prepared = prepare_records(records, taxonomy, key=key)
+    prepared = prepare_records(records, taxonomy, key=key, deidentifier=deidentifier)
     prepared.dropped.update(report.skipped)
     if not prepared.texts:
         raise DataError(
@@ -91,9 +98,11 @@ def prepare(path: Path, columns: Mapping[str, str] | None, taxonomy: Taxonomy, *
     return prepared
 
 
-def prepare_records(records: Sequence[Record], taxonomy: Taxonomy, *, key: bytes) -> Prepared:
+def prepare_records(
+    records: Sequence[Record], taxonomy: Taxonomy, *, key: bytes, deidentifier: Deidentifier | None = None
+) -> Prepared:
     """Prepare records that were read already."""
-    deidentifier = Deidentifier(key=key)
+    deidentifier = deidentifier or Deidentifier(key=key)
     texts: list[str] = []
     patients: list[str] = []
     rows: list[tuple[int, ...]] = []
@@ -101,7 +110,7 @@ def prepare_records(records: Sequence[Record], taxonomy: Taxonomy, *, key: bytes
     dropped: Counter[str] = Counter()
     unmapped: Counter[str] = Counter()
     leaks = 0
-    for number, record in enumerate(records):
+    for number, record in enumerate(deidentifier.ahead(records)):
         indices, reasons = map_labels(record, taxonomy)
         unmapped.update(reasons)
         if not indices:

@@ -38,28 +38,7 @@ class Place:
 
     def pseudonym_key(self) -> bytes:
         """The site's own random key for pseudonyms, made on first use; it never leaves."""
-        path = self.state / PSEUDONYM_FILE
-        if not path.exists():
-            write_durably(path, [secrets.token_bytes(KEY_BYTES)])
-        if path.stat().st_mode & 0o077:
-            raise PolicyError(
-                tr("others can read this key", "该密钥可被他人读取"),
-                where=str(path),
-                expected="0600",
-                do=f"chmod 600 {path}",
-            )
-        key = path.read_bytes()
-        if len(key) < KEY_BYTES:
-            raise PolicyError(
-                tr("this key is damaged", "该密钥已损坏"),
-                where=str(path),
-                got=f"{len(key)} B",
-                expected=f"{KEY_BYTES} B",
-                do=tr(
-                    "restore it, or delete it: a new one is made", "请恢复该文件，或将其删除，系统会重新生成"
-                ),
-            )
-        return key
+        return site_key(self.state)
 
 
 @dataclass(frozen=True)
@@ -95,3 +74,30 @@ def _find_kit(site: str) -> Path:
         if (folder / "kit.json").is_file():
             return folder
     return Path(site)
+
+
+def site_key(state: Path) -> bytes:
+    """The key for pseudonyms and shifts of dates in the folder of a site's state, made on first use.
+
+    Raises `PolicyError` if others can read it or it is damaged.
+    """
+    path = state / PSEUDONYM_FILE
+    if not path.exists():
+        write_durably(path, [secrets.token_bytes(KEY_BYTES)])
+    if path.stat().st_mode & 0o077:
+        raise PolicyError(
+            tr("others can read this key", "该密钥可被他人读取"),
+            where=str(path),
+            expected="0600",
+            do=f"chmod 600 {path}",
+        )
+    key = path.read_bytes()
+    if len(key) < KEY_BYTES:
+        raise PolicyError(
+            tr("this key is damaged", "该密钥已损坏"),
+            where=str(path),
+            got=f"{len(key)} B",
+            expected=f"{KEY_BYTES} B",
+            do=tr("restore it, or delete it: a new one is made", "请恢复该文件，或将其删除，系统会重新生成"),
+        )
+    return key

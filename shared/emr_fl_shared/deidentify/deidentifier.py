@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import secrets
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import emr_fl_shared.deidentify.recognisers  # noqa: F401  (importing registers them)
 from emr_fl_shared.deidentify.audit import AuditReport
@@ -20,6 +21,7 @@ from emr_fl_shared.records import TEXT_FIELDS, Record
 
 _PLACEHOLDER = re.compile(r"\[(?:[A-Z][A-Z0-9_]{1,30}|DATE:\d{4}-\d{2}(?:-\d{2})?)\]")
 _MOST_PASSES = 4
+_AHEAD = 64
 CLEANED_FIELDS = (*TEXT_FIELDS, "diagnosis_text", "department")
 
 
@@ -53,6 +55,7 @@ class Deidentifier:
         generalisation: Generalisation | None = None,
     ) -> None:
         self.recognisers: tuple[Recogniser, ...] = tuple(chosen) if chosen is not None else recognisers()
+        self._batched = tuple(part for part in self.recognisers if isinstance(part, Batched))
         self.audit = AuditReport()
         self._key = key or secrets.token_bytes(32)
         self._operators = dict(operators or {})
@@ -88,9 +91,18 @@ class Deidentifier:
 
     def warm(self, texts: Sequence[str]) -> None:
         """Let recognisers that work on batches see the texts that come next, all at once. Changes no result."""
-        for recogniser in self.recognisers:
-            if isinstance(recogniser, Batched):
-                recogniser.warm([fold(text) for text in texts])
+        for recogniser in self._batched:
+            recogniser.warm([fold(text) for text in texts])
+
+    def ahead(self, records: Iterable[Record]) -> Iterator[Record]:
+        """The records as they are; recognisers that work on batches have read each one's texts when it comes."""
+        if not self._batched:
+            yield from records
+            return
+        waiting = iter(records)
+        while batch := list(islice(waiting, _AHEAD)):
+            self.warm([getattr(record, name) for record in batch for name in CLEANED_FIELDS])
+            yield from batch
 
     def record(self, record: Record) -> tuple[Record, Counter[str]]:
         """The record without identifiers, and the number of removals by kind.

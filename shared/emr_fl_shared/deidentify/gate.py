@@ -25,6 +25,8 @@ PLANTED = 450
 """Fifteen of each kind, 135 names."""
 SECONDS = 3.0
 SEED = 2026
+KIND_SHARE = 0.85
+"""A kind has fifteen planted only, so it stops a site where its whole 95 % interval is below this share of the policy."""
 _BATCH = 30  # one round of all kinds
 
 
@@ -61,7 +63,7 @@ class SiteRecall:
         )
 
     def problems(self, policy: Policy) -> list[str]:
-        """What is below the policy: all together, names, or a kind whose whole interval is. Empty if it passes or is off."""
+        """What is below the policy: all together, names, or a kind that is mostly missed. Empty if it passes or is off."""
         found = []
         wanted, names = policy.deidentification_recall, policy.deidentification_names
         for row, least, label in (
@@ -71,9 +73,9 @@ class SiteRecall:
             if row.planted and row.recall < least:
                 found.append(f"{label} {row.recall:.3f} < {least:g}")
         for row in self.kinds:
-            least = names if row.kind in NAME_KINDS else wanted
+            least = KIND_SHARE * (names if row.kind in NAME_KINDS else wanted)
             if wilson(row.removed, row.planted)[1] < least:
-                found.append(f"{row.kind} {row.removed}/{row.planted} < {least:g}")
+                found.append(f"{row.kind} {row.removed}/{row.planted} < {least:.2f}")
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -137,9 +139,7 @@ def measure_site(
             characters += len(note.text) - sum(end - start for start, end, _ in note.truth)
         if time.monotonic() - begun > seconds:
             break
-    kinds = tuple(
-        KindRecall(kind, planted[kind], removed[kind], right[kind]) for kind in sorted(planted)
-    )
+    kinds = tuple(KindRecall(kind, planted[kind], removed[kind], right[kind]) for kind in sorted(planted))
     return SiteRecall(kinds, alarms, characters)
 
 
