@@ -89,7 +89,7 @@ def summary(result: dict[str, Any]) -> list[str]:
         )
     before, after = result["risk"]["before"], result["risk"]["written"]
     lines.append(f"k {before['k']} → {after['k']}, l {before['l']} → {after['l']}")
-    if 0 < after["below"]:
+    if after["below"] > 0:
         lines.append(
             tr(
                 f"warning: {after['below']} records are in groups smaller than {after['limit']}",

@@ -29,7 +29,8 @@ _BOM = "\ufeff"
 
 @cache
 def _cues() -> ahocorasick.Automaton:
-    words = [cue for row in (*rows("name_cues.tsv"), *rows("number_cues.tsv")) for cue in row[-1].split("|")]
+    names = [row for row in rows("name_cues.tsv") if row[0] != "role"]  # 患者 is in every other sentence
+    words = [cue for row in (*names, *rows("number_cues.tsv")) for cue in row[-1].split("|")]
     return automaton({cue: True for cue in words if len(cue) >= 2})
 
 
