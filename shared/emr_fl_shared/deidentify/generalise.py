@@ -36,7 +36,8 @@ LONGEST_SHIFT = 364
 AGE_BANDS = ((0, 14), (15, 44), (45, 59), (60, 74), (75, 89))
 _BAND = re.compile(r"(?:\d{1,2}-\d{2}|90\+)")
 _QUARTER = re.compile(r"\d{4}-Q[1-4]")
-_NUMBER = re.compile(r"\d{1,3}")
+_NUMBER = re.compile(r"(?<!\d)\d{1,3}(?!\d)")
+_OLDEST = 125
 _FULL = re.compile(r"((?:19|20)?\d{2})[年\-/.]\s?(\d{1,2})[月\-/.]\s?(\d{1,2})[日号]?(?:[ T].*)?")
 _COMPACT = re.compile(r"((?:19|20)\d{2})(\d{2})(\d{2})(?:\d{4}|\d{6})?")
 _MONTH = re.compile(r"((?:19|20)\d{2})[年\-/.]\s?(\d{1,2})(?:月份?)?")
@@ -117,17 +118,28 @@ def quarter_of(value: str) -> str:
 
 def age_band(age: str) -> str:
     """The band of an age (`0-14` … `75-89`, `90+`); ages in months, weeks or days are `0-14`; empty without a number."""
-    found = _NUMBER.search(fold(age))
-    if not found:
+    years = _years(age)
+    if years is None:
         return ""
-    years = 0 if _young(age) else int(found.group())
     return next((f"{low}-{high}" for low, high in AGE_BANDS if low <= years <= high), "90+")
 
 
 def old_as_one(age: str) -> str:
-    """The age as it is, `90+` from 90 years."""
+    """The age as it is, `90+` from 90 years; empty without a number that can be an age."""
+    years = _years(age)
+    if years is None:
+        return ""
+    return "90+" if years >= 90 else age
+
+
+def _years(age: str) -> int | None:
+    """Whole years; 0 for an age in months, weeks or days; `None` without a number that can be an age."""
     found = _NUMBER.search(fold(age))
-    return "90+" if found and int(found.group()) >= 90 and not _young(age) else age
+    if not found:
+        return None
+    if _young(age):
+        return 0
+    return int(found.group()) if int(found.group()) <= _OLDEST else None
 
 
 def patient_shift(key: bytes, record: Record) -> timedelta:
