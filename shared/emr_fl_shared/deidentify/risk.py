@@ -93,9 +93,14 @@ def coarsen(records: Sequence[Record], *, limit: int) -> tuple[list[Record], Cou
         sizes = Counter(map(group_of, kept))
         for index, record in enumerate(kept):
             if sizes[group_of(record)] < limit and getattr(record, name):
-                kept[index] = replace(record, **{name: ""})
+                kept[index] = _without(record, name)
                 emptied[name] += 1
     return kept, emptied
+
+
+def _without(record: Record, name: str) -> Record:
+    empty: dict[str, Any] = {name: ""}
+    return replace(record, **empty)
 
 
 def chapter_of(record: Record, taxonomy: Taxonomy) -> str:

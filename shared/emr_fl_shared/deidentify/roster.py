@@ -1,7 +1,7 @@
 """The staff roster of a site: its people's names are removed wherever they occur, kept in memory only.
 
 A name that is an ordinary word (高兴, 江山: `name_words.txt` and the clinical lexicon), or that cuts through one (张力 in 肌张力), needs a
-title or label beside it, or a boundary on both sides. A `!` behind it in the roster (`高兴!`) removes it always.
+title or label beside it, or, unless it is a clinical term, a boundary on both sides. A `!` behind it in the roster (`高兴!`) removes it always.
 
 >>> from emr_fl_shared.deidentify.roster import Roster
 >>> text = "已请示欧文博,王 小 明复核,高兴医师查房;患者心情高兴"
@@ -20,7 +20,7 @@ from pathlib import Path
 from emr_fl_shared.deidentify.folding import fold
 from emr_fl_shared.deidentify.name_shape import CHINESE, ClinicalWords, is_chinese, name_shape
 from emr_fl_shared.deidentify.spans import Span
-from emr_fl_shared.deidentify.wordlists import automaton, words
+from emr_fl_shared.deidentify.wordlists import automaton, findings, words
 from emr_fl_shared.errors import DataError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.sources.headers import lookup
@@ -34,7 +34,7 @@ _TITLE = re.compile(
     r"[ ]?(?:(?:正|副)?主任|主治|住院|医[师生]|护[士师]|大夫|教授|老师|技师|药师|院长|科长|查房|会诊|签)"
 )
 _LABEL = re.compile(
-    r"(?:医[师生]|护士|护师|大夫|主任|教授|技师|药师|术者|助手|签名|签字|审核|记录|报告|[者人员])[ ]?[:(]?[ ]?$"
+    r"(?:医[师生]|护士|护师|大夫|主任|教授|技师|药师|术者|助手|签名|签字|审核)[ ]?[:(]?[ ]?$|(?:记录|报告|[者人员])[ ]?[:(][ ]?$"
 )
 
 
@@ -147,6 +147,7 @@ class Roster:
             else None
         )
         self._words = frozenset(words("name_words.txt")) - self._always
+        self._clinical = frozenset(words("protected.txt")) | findings()
         self._shape = name_shape()
 
     def __repr__(self) -> str:
@@ -176,6 +177,8 @@ class Roster:
             return True
         if _TITLE.match(text, end) or _LABEL.search(text, max(0, start - 8), start):
             return True
+        if name in self._clinical:
+            return False
         before, after = text[start - 1 : start], text[end : end + 1]
         return not (before and is_chinese(before)) and not (after and is_chinese(after))
 

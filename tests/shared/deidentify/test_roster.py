@@ -38,6 +38,8 @@ def cleaned(text: str) -> str:
         ("家在江山附近", "家在江山附近"),
         ("很高 兴奋状态", "很高 兴奋状态"),
         ("王小", "王小"),
+        ("患者高兴休息后缓解", "患者高兴休息后缓解"),
+        ("记录者：高兴", "记录者：[STAFF_NAME]"),
     ],
 )
 def test_names_and_words(text: str, expected: str) -> None:

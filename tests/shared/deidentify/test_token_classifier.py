@@ -107,7 +107,8 @@ def test_it_finds_what_it_learnt_and_the_rules_do_not(folder: Path) -> None:
     assert cleaned == "咳嗽三天，夜间[RELATIVE_NAME]发现其呼吸困难，昨在[ADDRESS]滑倒。"
     assert [text[span.start : span.end] for span in spans] == ["阿毛头", "外沟口"]
     assert cleaner.text(cleaned) == (cleaned, [])
-    assert cleaner.text("患者张建国，电话13800138000。")[0] == "患者[PATIENT_NAME]，电话[PHONE]。"
+    both, _ = cleaner.text("患者张建国，电话13800138000。")
+    assert "[PATIENT_NAME]" in both and "[PHONE]" in both, "the rules work beside the model"
 
 
 def test_recall_on_new_sentences(folder: Path) -> None:
