@@ -6,6 +6,7 @@ Phrases and values (`resources/planting`) were written apart from the recogniser
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.resources import files
@@ -55,7 +56,7 @@ def plant(texts: Sequence[str], number: int, *, seed: int, staff: Sequence[str] 
     """
     rng = random.Random(seed)
     deck: list[str] = []
-    count = dict.fromkeys(KINDS, 0)
+    count: Counter[str] = Counter()
     for index in range(number):
         if not deck:
             deck = [kind for kind in KINDS for _ in range(NAME_WEIGHT if kind in NAME_KINDS else 1)]

@@ -86,7 +86,7 @@ class TokenClassifier:
             return_tensors="pt",
         )
         offsets = encoded.pop("offset_mapping").tolist()
-        text_of = encoded.pop("overflow_to_sample_mapping").tolist()
+        text_of: list[int] = encoded.pop("overflow_to_sample_mapping").tolist()
         scores, best = [], []
         for begin in range(0, len(text_of), BATCH):
             part = {name: tensor[begin : begin + BATCH].to(self._device) for name, tensor in encoded.items()}
