@@ -317,6 +317,19 @@ def test_strays_in_short_columns_are_dropped(place: Path) -> None:
     assert (copied[1]["sex"], copied[1]["age"]) == ("女", "5个月")
 
 
+@pytest.mark.parametrize("header", ["诊断", "labels", "诊断编码"])
+def test_names_in_label_and_code_columns_are_removed(place: Path, header: str) -> None:
+    table = [
+        ["姓名", "主诉", header],
+        *(["上官飞燕", f"咳嗽{n + 1}天", "上官飞燕 J20;肺炎"] for n in range(6)),
+    ]
+    with (place / "in.csv").open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows(table)
+    assert clean(place) == 0
+    text = (place / "out.csv").read_text("utf-8-sig")
+    assert "上官飞燕" not in text and "肺炎" in text and "咳嗽6天" in text
+
+
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_the_page_is_complete_in_itself(place: Path, language: str) -> None:
     page = place / "r.html"
