@@ -10,6 +10,7 @@ import pytest
 
 from conftest import write_notes
 from emr_fl_client.site import Site
+from emr_fl_deploy.cli import run
 from emr_fl_shared.config.settings import Policy, SiteSettings, Training
 from emr_fl_shared.deidentify.gate import PLANTED
 from emr_fl_shared.deidentify.planting import plant
@@ -69,3 +70,23 @@ def test_the_roster_of_the_settings_is_used(tmp_path: Path) -> None:
 def test_a_roster_that_is_not_there_stops_the_site(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="roster"):
         site(tmp_path, Policy(), roster=str(tmp_path / "none.txt")).data(TAXONOMY, Training(), 0)
+
+
+def test_a_simulation_says_so_before_it_starts(
+    hand_written: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (hand_written / "staff.txt").write_text("欧文博\n13800138000\n", encoding="utf-8")
+    out = hand_written / "run"
+    arguments = [
+        "simulate",
+        "--data",
+        str(hand_written),
+        "--out",
+        str(out),
+        "--set",
+        "sites.north.roster=staff.txt",
+    ]
+    assert run(arguments) == 1
+    message = capsys.readouterr().err
+    assert "staff.txt, line 2" in message and "13800138000" not in message and "欧文博" not in message
+    assert not out.exists()
