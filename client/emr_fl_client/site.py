@@ -23,6 +23,9 @@ from emr_fl_client.training.loop import TrainingSettings, train_round
 from emr_fl_client.training.losses import LossSettings
 from emr_fl_client.training.step import OptimiserSettings
 from emr_fl_shared.config.settings import TINY, SiteSettings, Training
+from emr_fl_shared.deidentify import Deidentifier
+from emr_fl_shared.deidentify.configured import files_digest, site_deidentifier
+from emr_fl_shared.deidentify.gate import is_off, measure_site, refuse_below
 from emr_fl_shared.durable import write_durably
 from emr_fl_shared.errors import EmrFlError, FederationError
 from emr_fl_shared.labels import Taxonomy
@@ -172,7 +175,8 @@ class Site:
     def data(self, taxonomy: Taxonomy, training: Training, seed: int) -> SiteData:
         """The site's records, prepared on first use (or taken from the sealed cache) and kept in memory.
 
-        Raises `DataError` if nothing is left to train on, `PolicyError` if the split ledger is damaged.
+        Raises `DataError` if nothing is left to train on, `PolicyError` if the split ledger is damaged or the site's own
+        de-identification finds too few of the identifiers that it plants into the records.
         """
         key = f"{taxonomy.checksum}|{training.split}|{training.validation_share}|{seed}"
         if self._data is None or self._data[0] != key:
@@ -182,13 +186,19 @@ class Site:
                 where=f"sites.{self.name}.source",
                 progress=self.progress,
             )
+            cleaner = site_deidentifier(self.settings, key=self.key)
             prepared = store.prepared(
                 self.settings.records_source(),
                 self.settings.columns,
                 taxonomy,
                 key=self.key,
-                settings=self.settings.model_dump(mode="json", exclude={"source", "model", "policy"}),
+                settings={
+                    **self.settings.model_dump(mode="json", exclude={"source", "model", "policy"}),
+                    "files": files_digest(self.settings),
+                },
+                deidentifier=cleaner,
             )
+            self._pass_gate(prepared, cleaner)
             split = store.split(
                 prepared,
                 kind=training.split,
@@ -198,6 +208,13 @@ class Site:
             present = np.asarray(prepared.labels[split.train].any(axis=0))
             self._data = (key, SiteData(prepared, split.train, split.validation, present))
         return self._data[1]
+
+    def _pass_gate(self, prepared: Prepared, cleaner: Deidentifier) -> None:
+        policy = self.settings.policy
+        if is_off(policy):
+            return
+        recall = measure_site(prepared.texts, cleaner)
+        refuse_below(recall, policy, where=f"sites.{self.name}.policy")
 
     def _load(self, model: dict[str, Any], taxonomy: Taxonomy, tensors: bytes, training: Training) -> Encoder:
         key = f"{model['name']}|{model['max_length']}|{taxonomy.checksum}"

@@ -42,6 +42,7 @@ def build() -> Any:
     _simulate(app)
     _synth(data)
     register_data_check(data)
+    _deidentify(data)
     _evaluate(app)
     _predict(app)
     _report(app)
@@ -132,6 +133,51 @@ def _synth(data: typer.Typer) -> None:
         from emr_fl_deploy.corpus.command import synth
 
         synth(out, sites=sites, records=records, seed=seed, as_json=json)
+
+
+def _deidentify(data: typer.Typer) -> None:
+    @data.command(
+        help=tr(
+            "Write a copy of an export without identifiers. Stops (3) if too few planted identifiers are found.",
+            "写出去除标识符的副本。若植入的标识符识别率不足则停止 (3)。",
+        )
+    )
+    def deidentify(
+        source: Annotated[Path, typer.Argument(metavar="IN", help=tr("the export", "导出文件"))],
+        out: Annotated[Path, typer.Option(help=tr("the copy (CSV)", "副本 (CSV)"))],
+        config: Annotated[
+            Path | None,
+            typer.Option(help=tr("the site's settings (SITE.toml)", "机构设置 (SITE.toml)")),
+        ] = None,
+        report: Annotated[
+            Path | None, typer.Option(help=tr("audit report: .json or .html", "审计报告：.json 或 .html"))
+        ] = None,
+        audit_list: Annotated[
+            Path | None,
+            typer.Option(
+                help=tr("sentences to read again (stays in the hospital)", "待人工复核的句子（不出医院）")
+            ),
+        ] = None,
+        sentences: Annotated[
+            int, typer.Option(help=tr("sentences in that list", "该列表的句数"), min=1)
+        ] = 200,
+        roster: Annotated[
+            Path | None, typer.Option(help=tr("names of staff, one a line", "职工姓名，每行一个"))
+        ] = None,
+        json: Annotated[bool, typer.Option("--json", help=tr("print JSON", "输出 JSON"))] = False,
+    ) -> None:
+        from emr_fl_deploy.deidentifying import deidentify
+
+        deidentify(
+            source,
+            out,
+            config=config,
+            report=report,
+            audit_list=audit_list,
+            sentences=sentences,
+            roster=roster,
+            as_json=json,
+        )
 
 
 def _evaluate(app: typer.Typer) -> None:

@@ -73,21 +73,34 @@ def count_labels(records: Iterable[Record]) -> Counter[str]:
 
 
 def prepare(
-    source: AnySource, columns: Mapping[str, str] | None, taxonomy: Taxonomy, *, key: bytes
+    source: AnySource,
+    columns: Mapping[str, str] | None,
+    taxonomy: Taxonomy,
+    *,
+    key: bytes,
+    deidentifier: Deidentifier | None = None,
 ) -> Prepared:
-    """Read and prepare one source, record by record. `key` keys the pseudonyms.
+    """Read and prepare one source, record by record. `key` keys the pseudonyms; `deidentifier` stands in for the default cleaner
+    with that key.
 
     Raises as `read_records` does, and `DataError` if no record is left.
     """
     records, report = iter_records(source, columns)
-    return prepare_read(records, report, taxonomy, key=key, where=str(as_source(source)))
+    where = str(as_source(source))
+    return prepare_read(records, report, taxonomy, key=key, where=where, deidentifier=deidentifier)
 
 
 def prepare_read(
-    records: Iterable[Record], report: SourceReport, taxonomy: Taxonomy, *, key: bytes, where: str
+    records: Iterable[Record],
+    report: SourceReport,
+    taxonomy: Taxonomy,
+    *,
+    key: bytes,
+    where: str,
+    deidentifier: Deidentifier | None = None,
 ) -> Prepared:
     """Prepare what was read from `where`, each record once. Raises `DataError` if no record is left."""
-    prepared = prepare_records(records, taxonomy, key=key)
+    prepared = prepare_records(records, taxonomy, key=key, deidentifier=deidentifier)
     prepared.dropped.update(report.skipped)
     if not prepared.texts:
         raise DataError(
@@ -103,9 +116,11 @@ def prepare_read(
     return prepared
 
 
-def prepare_records(records: Iterable[Record], taxonomy: Taxonomy, *, key: bytes) -> Prepared:
+def prepare_records(
+    records: Iterable[Record], taxonomy: Taxonomy, *, key: bytes, deidentifier: Deidentifier | None = None
+) -> Prepared:
     """Prepare records, each read once."""
-    deidentifier = Deidentifier(key=key)
+    deidentifier = deidentifier or Deidentifier(key=key)
     texts: list[str] = []
     patients: list[str] = []
     months: list[int] = []
@@ -115,7 +130,7 @@ def prepare_records(records: Iterable[Record], taxonomy: Taxonomy, *, key: bytes
     unmapped: Counter[str] = Counter()
     leaks = 0
     seen: Counter[str] = Counter()
-    for record in records:
+    for record in deidentifier.ahead(records):
         indices, reasons = map_labels(record, taxonomy)
         unmapped.update(reasons)
         if not indices:

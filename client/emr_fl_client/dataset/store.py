@@ -17,6 +17,7 @@ from emr_fl_client.dataset.cache import PreparedCache
 from emr_fl_client.dataset.copies import copy_keys
 from emr_fl_client.dataset.ledger import FOLDER, SplitLedger
 from emr_fl_client.dataset.split import NO_MONTH, Kind, Split, split_records
+from emr_fl_shared.deidentify import Deidentifier
 from emr_fl_shared.durable import discard_partial, storage_error
 from emr_fl_shared.errors import DataError, StorageError
 from emr_fl_shared.labels import Taxonomy
@@ -52,10 +53,11 @@ class RecordStore:
         *,
         key: bytes,
         settings: Mapping[str, Any],
+        deidentifier: Deidentifier | None = None,
     ) -> Prepared:
         """The site's prepared records, from the cache if they are there; the same either way.
 
-        `key` keys the pseudonyms; `settings`: whatever else decides what comes out.
+        `key` keys the pseudonyms; `settings`: whatever else decides what comes out; `deidentifier` stands in for the default one.
         Raises `DataError` if the source can't be read or no record is left.
         """
         self._progress({"doing": "reading"})
@@ -68,7 +70,14 @@ class RecordStore:
                 return found
             because = "damaged" if self._cache.has(name) else "changed" if self._cache.has() else "new"
             self._progress({"doing": "preparing", "because": because})
-            prepared = prepare_read(records, report, taxonomy, key=key, where=str(as_source(source)))
+            prepared = prepare_read(
+                records,
+                report,
+                taxonomy,
+                key=key,
+                where=str(as_source(source)),
+                deidentifier=deidentifier,
+            )
             self._keep(name, prepared)
         return prepared
 

@@ -17,11 +17,16 @@ import psutil
 from emr_fl_client.dataset.ledger import FOLDER, SplitLedger
 from emr_fl_client.join.greeting import Greeter, Unreachable
 from emr_fl_client.join.place import Place, Places
+from emr_fl_shared.config.settings import Policy
+from emr_fl_shared.deidentify import Deidentifier
+from emr_fl_shared.deidentify.configured import site_deidentifier
+from emr_fl_shared.deidentify.gate import is_off, measure_site, refuse_below
+from emr_fl_shared.deidentify.measurement import wilson
 from emr_fl_shared.errors import EmrFlError, PolicyError, SettingsError
 from emr_fl_shared.hello import HelloReply
 from emr_fl_shared.labels import COLUMN, load_taxonomy, map_labels
 from emr_fl_shared.messages import tr
-from emr_fl_shared.records import Record
+from emr_fl_shared.records import Record, note_text
 
 Level = Literal["ok", "warning", "stop"]
 
@@ -138,7 +143,6 @@ def _state(place: Place) -> Finding:
 
 
 def _data(place: Place, taxonomy_name: str | None) -> Iterator[Finding]:
-    from emr_fl_shared.deidentify import Deidentifier
     from emr_fl_shared.sources import describe_reason, read_records
 
     subject = tr("records", "记录")
@@ -164,20 +168,52 @@ def _data(place: Place, taxonomy_name: str | None) -> Iterator[Finding]:
         except EmrFlError as error:
             yield _stop(tr("labels", "标签"), error)
     try:
-        deidentifier = Deidentifier(key=place.pseudonym_key())
-    except (OSError, EmrFlError):
+        cleaner = site_deidentifier(place.settings, key=place.pseudonym_key())
+    except OSError:
         return  # `_state` said so
-    found: dict[str, int] = {}
-    sample = records[:SAMPLE_ROWS]
-    for record in sample:
-        for kind, count in deidentifier.record(record)[1].items():
-            found[str(kind)] = found.get(str(kind), 0) + count
-    kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(found.items(), key=lambda item: -item[1]))
+    except EmrFlError as error:
+        yield _stop(tr("de-identification", "去标识化"), error)
+        return
+    yield from _deidentification(records[:SAMPLE_ROWS], cleaner, place.settings.policy)
+
+
+def _deidentification(records: list[Record], cleaner: Deidentifier, policy: Policy) -> Iterator[Finding]:
+    """What is removed, and whether what the site plants itself is found often enough."""
+    found: Counter[str] = Counter()
+    texts: list[str] = []
+    for record in cleaner.ahead(records):
+        clean, counts = cleaner.record(record)
+        found.update(counts)
+        texts.append(note_text(clean))
+    kinds = ", ".join(f"{kind} {count}" for kind, count in found.most_common())
     yield Finding(
         tr("identifiers removed", "去除的标识符"),
         "ok",
-        tr(f"in {len(sample)} records: ", f"{len(sample)} 条记录中：") + (kinds or "0"),
+        tr(f"in {len(records)} records: ", f"{len(records)} 条记录中：") + (kinds or "0"),
     )
+    subject = tr("de-identification", "去标识化")
+    recall = measure_site(texts, cleaner)
+    low, high = wilson(recall.total.removed, recall.total.planted)
+    seen = tr(
+        f"{recall.total.recall:.3f} of {recall.total.planted} planted identifiers found ({low:.3f}–{high:.3f}), "
+        f"names {recall.names.recall:.3f}",
+        f"识别出植入标识符的 {recall.total.recall:.3f}（{recall.total.planted} 个，{low:.3f}–{high:.3f}），"
+        f"姓名 {recall.names.recall:.3f}",
+    )
+    try:
+        refuse_below(recall, policy, where="policy")
+    except PolicyError as error:
+        yield Finding(subject, "stop", f"{seen}; {error.got}", error.do)
+        return
+    if is_off(policy):
+        yield Finding(
+            subject,
+            "warning",
+            seen + tr("; no policy asks for any", "；策略未作要求"),
+            tr("set policy.deidentification_recall", "请设置 policy.deidentification_recall"),
+        )
+    else:
+        yield Finding(subject, "ok", seen)
 
 
 def _label_names(records: list[Record], smallest: int) -> Finding:

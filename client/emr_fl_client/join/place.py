@@ -36,7 +36,7 @@ class Place:
 
     def pseudonym_key(self) -> bytes:
         """The site's own random key, made on first use: for pseudonyms, and for sealing what the site keeps of its records."""
-        return own_key(self.state / PSEUDONYM_FILE)
+        return site_key(self.state)
 
 
 @dataclass(frozen=True)
@@ -72,3 +72,8 @@ def _find_kit(site: str) -> Path:
         if (folder / "kit.json").is_file():
             return folder
     return Path(site)
+
+
+def site_key(state: Path) -> bytes:
+    """The site's own key in the folder of its state, made on first use. Raises `PolicyError` as `own_key` does."""
+    return own_key(state / PSEUDONYM_FILE)

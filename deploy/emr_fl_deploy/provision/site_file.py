@@ -11,6 +11,10 @@ source = "records.csv"
 # table = "v_visits"                                      # or query = "SELECT …" · 或 query = "SELECT …"
 # password_file = "db.password"                           # mode 0600; or password_env = "VARIABLE" · 权限 0600；或环境变量
 
+# Names of staff, one a line: removed from every text. Read into memory only.
+# 职工姓名，每行一个：从所有文本中去除，仅读入内存。
+# roster = "staff.txt"
+
 # Only where a header is not understood: field = "header in the file". `emr-fl client check` says which.
 # 仅在表头无法识别时填写：字段 = "文件中的表头"。`emr-fl client check` 会指出是哪些。
 [columns]
@@ -24,4 +28,6 @@ source = "records.csv"
 # smallest_count = 5      # no label name and no score over fewer records · 低于此数的标签名与得分不外传
 # share_scores = true     # losses and scores on own validation records · 是否外传本地验证集的损失与得分
 # max_rounds = 10000      # no update after so many rounds · 超过此轮数后不再发送更新
+# deidentification_recall = 0.95   # no training below: planted identifiers found · 植入标识符识别率低于此值不训练
+# deidentification_names = 0.90    # the same for names · 姓名识别率
 """

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from emr_fl_shared.config import Settings
 from emr_fl_shared.config.settings import TINY
+from emr_fl_shared.deidentify.roster import read_roster
 from emr_fl_shared.errors import DataError, SettingsError, UsageError
 from emr_fl_shared.labels import (
     COLUMN,
@@ -118,7 +119,7 @@ def check_labels(settings: Settings) -> None:
 
 
 def check_sources(settings: Settings) -> None:
-    """Raises `SettingsError` or `DataError` for a set or a file that is not there."""
+    """Raises `SettingsError` or `DataError` for a set or a file that is not there, and for a staff roster that can't be used."""
     from emr_fl_server.evaluation.held_out import standard_path
 
     standard_path(settings)
@@ -143,6 +144,9 @@ def check_sources(settings: Settings) -> None:
                     "请检查路径；它相对于设置文件所在目录",
                 ),
             )
+    for site in settings.sites.values():
+        if site.roster:
+            read_roster(Path(site.roster))
 
 
 def read_all(settings: Settings) -> list[str]:

@@ -194,6 +194,12 @@ class Policy(Section):
     share_scores: bool = True
     """Whether losses and scores on the site's own validation records may leave."""
     max_rounds: Annotated[int, Field(ge=1)] = 10_000
+    deidentification_recall: Share = 0.95
+    """Below this share of planted identifiers removed, the site does not train and writes no copy; 0 switches it off."""
+    deidentification_names: Share = 0.90
+    """The same for names of patients, relatives and staff."""
+    smallest_k: Annotated[int, Field(ge=1)] = 5
+    """Fewest records that share age band, sex, department and quarter in a de-identified copy; 1 leaves them as they are."""
 
 
 class Noisy(Section):
@@ -238,6 +244,25 @@ class Evaluation(Section):
     """Header → field map for the held-out files, where their headers are not understood."""
 
 
+class Operators(Section):
+    """What takes the place of identifiers of a kind."""
+
+    DATE: Literal["placeholder", "quarter", "days", "shift"] = "placeholder"
+    AGE: Literal["keep", "band"] = "band"
+    AGE90: Literal["placeholder", "band"] = "placeholder"
+    BED_NUM: Literal["placeholder", "department"] = "placeholder"
+    VISIT_NUM: Literal["placeholder", "department"] = "placeholder"
+
+
+class Deidentification(Section):
+    operators: Operators = Operators()
+    ner: Annotated[str, Field(min_length=1)] | None = None
+    """Folder of the site's own token-classification model (Hugging Face), beside the rules; never from the network."""
+    ner_labels: dict[str, str] = Field(default_factory=dict)
+    """Its labels → kinds, e.g. `PER = "PATIENT_NAME"`; empty: labels that are kinds themselves."""
+    ner_device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "cpu"
+
+
 class SiteSettings(Section):
     source: Annotated[str, Field(min_length=1)]
     """A file (CSV, TSV, XLSX, XLS, JSONL, Parquet) or the URL of a database, without a password."""
@@ -252,6 +277,9 @@ class SiteSettings(Section):
     model: Annotated[str, Field(min_length=1)] | None = None
     """Folder of the federation's encoder at this site, where its name alone does not lead to it (no network, another path)."""
     columns: dict[str, str] = Field(default_factory=dict)
+    roster: Annotated[str, Field(min_length=1)] | None = None
+    """File with the names of the site's staff, one a line; read into memory only."""
+    deidentification: Deidentification = Deidentification()
     policy: Policy = Policy()
 
     # As a validator of the whole section, so that a problem never shows the URL and the password in it.
@@ -300,10 +328,15 @@ class SiteSettings(Section):
         )
 
     def with_paths_from(self, folder: Path) -> SiteSettings:
-        """A copy whose relative paths (source, an SQLite database in it, the password's file) are taken from `folder`."""
-        update = {"source": located_from(self.source, folder)}
-        if self.password_file is not None:
-            update["password_file"] = located_from(self.password_file, folder)
+        """A copy whose relative paths (source, an SQLite database in it, password, roster, token classifier) are taken from
+        `folder`."""
+        update: dict[str, Any] = {"source": located_from(self.source, folder)}
+        for name in ("password_file", "roster"):
+            if (path := getattr(self, name)) is not None:
+                update[name] = located_from(path, folder)
+        if self.deidentification.ner is not None:
+            ner = located_from(self.deidentification.ner, folder)
+            update["deidentification"] = self.deidentification.model_copy(update={"ner": ner})
         return self.model_copy(update=update)
 
 

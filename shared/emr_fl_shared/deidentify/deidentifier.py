@@ -5,28 +5,41 @@ from __future__ import annotations
 import re
 import secrets
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import emr_fl_shared.deidentify.recognisers  # noqa: F401  (importing registers them)
 from emr_fl_shared.deidentify.audit import AuditReport
 from emr_fl_shared.deidentify.folding import fold
-from emr_fl_shared.deidentify.operators import Operator, placeholder, year_and_quarter
+from emr_fl_shared.deidentify.generalise import Generalisation
+from emr_fl_shared.deidentify.operators import Operator, placeholder
 from emr_fl_shared.deidentify.pseudonym import pseudonym
-from emr_fl_shared.deidentify.registry import Recogniser, recognisers
+from emr_fl_shared.deidentify.registry import Batched, Recogniser, recognisers
 from emr_fl_shared.deidentify.spans import Span, settle
 from emr_fl_shared.records import TEXT_FIELDS, Record
 
-_PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_]{1,30}\]")
-_AGE = re.compile(r"\d{1,3}")
+_PLACEHOLDER = re.compile(r"\[(?:[A-Z][A-Z0-9_]{1,30}|DATE:\d{4}-\d{2}(?:-\d{2})?)\]")
 _MOST_PASSES = 4
+_AHEAD = 64
+CLEANED_FIELDS = (*TEXT_FIELDS, "diagnosis_text", "department")
+
+
+@dataclass(frozen=True, slots=True)
+class CleanedRecord:
+    """A record without identifiers, removals by kind, and what was found by field, with offsets into the original."""
+
+    record: Record
+    counts: Counter[str]
+    spans: Mapping[str, Sequence[Span]] = field(repr=False)
 
 
 class Deidentifier:
     """Removes identifiers from texts and records.
 
     `key` keys the pseudonyms (32 bytes from the system's generator if none is given: then pseudonyms differ between
-    runs). `operators` replaces placeholders by kind. The audit of everything cleaned so far is in `.audit`.
+    runs). `operators` replaces placeholders by kind, `generalisation` those of dates, ages, beds and visits by what each
+    record says. The audit of everything cleaned so far is in `.audit`.
 
     >>> clean, spans = Deidentifier().text("患者张建国，电话13800138000，头痛3天。")
     >>> clean
@@ -39,14 +52,24 @@ class Deidentifier:
         *,
         key: bytes | None = None,
         operators: Mapping[str, Operator] | None = None,
+        generalisation: Generalisation | None = None,
     ) -> None:
         self.recognisers: tuple[Recogniser, ...] = tuple(chosen) if chosen is not None else recognisers()
+        self._batched = tuple(part for part in self.recognisers if isinstance(part, Batched))
         self.audit = AuditReport()
         self._key = key or secrets.token_bytes(32)
         self._operators = dict(operators or {})
+        self._generalisation = generalisation or Generalisation()
 
-    def text(self, text: str, known: Mapping[str, str] | None = None) -> tuple[str, list[Span]]:
+    def text(
+        self,
+        text: str,
+        known: Mapping[str, str] | None = None,
+        operators: Mapping[str, Operator] | None = None,
+    ) -> tuple[str, list[Span]]:
         """The cleaned text and what was found in the original: spans in order, none overlapping. Never raises.
+
+        `operators` stand in for the cleaner's own.
 
         A second pass over the result finds nothing: the recognisers run again over the cleaned text until they are
         silent, because a removal may uncover a context (`张建国13800138000`).
@@ -54,6 +77,7 @@ class Deidentifier:
         if not text:
             return text, []
         known = known or {}
+        operators = self._operators if operators is None else operators
         spans: list[Span] = []
         written: list[tuple[int, int, Span]] = []
         current = text
@@ -62,56 +86,72 @@ class Deidentifier:
             if not found:
                 break
             spans = settle([*spans, *_in_original(found, written)]) if spans else found
-            current, written = self._apply(text, spans)
+            current, written = self._apply(text, spans, operators)
         return current, spans
+
+    def warm(self, texts: Sequence[str]) -> None:
+        """Let recognisers that work on batches see the texts that come next, all at once. Changes no result."""
+        for recogniser in self._batched:
+            recogniser.warm([fold(text) for text in texts])
+
+    def ahead(self, records: Iterable[Record]) -> Iterator[Record]:
+        """The records as they are; recognisers that work on batches have read each one's texts when it comes."""
+        if not self._batched:
+            yield from records
+            return
+        waiting = iter(records)
+        while batch := list(islice(waiting, _AHEAD)):
+            self.warm([getattr(record, name) for record in batch for name in CLEANED_FIELDS])
+            yield from batch
 
     def record(self, record: Record) -> tuple[Record, Counter[str]]:
         """The record without identifiers, and the number of removals by kind.
 
         All text fields and the written diagnosis are cleaned; identifier columns are emptied; `patient_id` and `record_id`
         become pseudonyms (a record without a patient is its own patient); the date of the visit becomes its quarter
-        (`2024-Q1`), ages of 90 and over `90+`, and a ward's number leaves the department.
+        (`2024-Q1`) unless dates are shifted, ages of 90 and over `90+`, and a ward's number leaves the department.
         """
+        cleaned = self.clean(record)
+        return cleaned.record, cleaned.counts
+
+    def clean(self, record: Record) -> CleanedRecord:
+        """As `record`, and the findings by field."""
         known = dict(record.identifiers)
         known.setdefault("patient_id", record.patient_id)
         known.setdefault("record_id", record.record_id)
+        operators = {**self._operators, **self._generalisation.operators(record, self._key)}
         total: Counter[str] = Counter()
         by_field: dict[str, Counter[str]] = {}
-        cleaned: dict[str, str] = {}
-        for name in (*TEXT_FIELDS, "diagnosis_text", "department"):
+        found: dict[str, list[Span]] = {}
+        texts: dict[str, str] = dict.fromkeys(CLEANED_FIELDS, "")
+        for name in CLEANED_FIELDS:
             value = getattr(record, name)
             if not value:
                 continue
-            cleaned[name], spans = self.text(value, known)
+            texts[name], spans = self.text(value, known, operators)
             if spans:
+                found[name] = spans
                 by_field[name] = Counter(span.kind for span in spans)
                 total.update(by_field[name])
         self.audit.add(by_field)
-        when = year_and_quarter(record.visit_date)
-        age = _AGE.search(fold(record.age))
         patient = (
             ("patient", record.patient_id) if record.patient_id.strip() else ("record", record.record_id)
         )
         written = replace(
             record,
-            chief_complaint=cleaned.get("chief_complaint", ""),
-            present_illness=cleaned.get("present_illness", ""),
-            past_history=cleaned.get("past_history", ""),
-            text=cleaned.get("text", ""),
-            diagnosis_text=cleaned.get("diagnosis_text", ""),
-            department=cleaned.get("department", ""),
+            chief_complaint=texts["chief_complaint"],
+            present_illness=texts["present_illness"],
+            past_history=texts["past_history"],
+            text=texts["text"],
+            diagnosis_text=texts["diagnosis_text"],
+            department=texts["department"],
+            identifiers={},
+            patient_id=pseudonym(self._key, *patient),
+            record_id=pseudonym(self._key, "record", record.record_id),
+            visit_date=self._generalisation.visit_date(record, self._key),
+            age=self._generalisation.age(record.age),
         )
-        return (
-            replace(
-                written,
-                identifiers={},
-                patient_id=pseudonym(self._key, *patient),
-                record_id=pseudonym(self._key, "record", record.record_id),
-                visit_date=f"{when[0]}-Q{when[1]}" if when else "",
-                age="90+" if age and int(age.group()) >= 90 and not _young(record.age) else record.age,
-            ),
-            total,
-        )
+        return CleanedRecord(written, total, found)
 
     def _find(self, text: str, known: Mapping[str, str]) -> list[Span]:
         folded = fold(text)
@@ -127,13 +167,16 @@ class Deidentifier:
         ]
         return settle(inside)
 
-    def _apply(self, text: str, spans: Sequence[Span]) -> tuple[str, list[tuple[int, int, Span]]]:
+    @staticmethod
+    def _apply(
+        text: str, spans: Sequence[Span], operators: Mapping[str, Operator]
+    ) -> tuple[str, list[tuple[int, int, Span]]]:
         """The text with operators applied, and where in it each span's replacement stands."""
         parts: list[str] = []
         written: list[tuple[int, int, Span]] = []
         position = length = 0
         for span in spans:
-            operator = self._operators.get(span.kind, placeholder)
+            operator = operators.get(span.kind, placeholder)
             new = operator(span.kind, text[span.start : span.end])
             length += span.start - position
             written.append((length, length + len(new), span))
@@ -162,8 +205,3 @@ def _in_original(found: Sequence[Span], written: Sequence[tuple[int, int, Span]]
         span._replace(start=original(span.start, end=False), end=original(span.end, end=True))
         for span in found
     ]
-
-
-def _young(age: str) -> bool:
-    """An age given in months, weeks or days only."""
-    return "岁" not in age and any(unit in age for unit in ("月", "天", "日", "周", "小时"))

@@ -119,6 +119,30 @@ def test_an_export_that_is_not_there(kit: Path, how: str) -> None:
     assert levels(kit) == STOPPED
 
 
+@pytest.mark.parametrize(
+    ("policy", "level", "words"),
+    [
+        ("", "ok", "of 450 planted identifiers found"),
+        ("deidentification_names = 1.0", "stop", "names 0."),
+        ("deidentification_recall = 0\ndeidentification_names = 0", "warning", "no policy asks"),
+    ],
+)
+def test_the_site_measures_its_own_de_identification(kit: Path, policy: str, level: str, words: str) -> None:
+    settings = (kit / "SITE.toml").read_text(encoding="utf-8")
+    assert "[policy]\n" in settings
+    settings = settings.replace("[policy]\n", f"[policy]\n{policy}\n")
+    (kit / "SITE.toml").write_text(settings, encoding="utf-8")
+    finding = found(kit)["de-identification"]
+    assert finding.level == level and words in finding.seen
+    assert bool(finding.do) == (level != "ok")
+
+
+def test_a_roster_that_is_not_there_stops(kit: Path) -> None:
+    settings = (kit / "SITE.toml").read_text(encoding="utf-8")
+    (kit / "SITE.toml").write_text('roster = "staff.txt"\n' + settings, encoding="utf-8")
+    assert found(kit)["de-identification"].level == "stop"
+
+
 def test_a_key_that_others_can_read_stops_its_line_only(kit: Path) -> None:
     Places("hospital-a", kit).open().pseudonym_key()
     (kit / "state" / "pseudonym.key").chmod(0o644)

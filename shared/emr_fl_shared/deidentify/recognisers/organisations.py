@@ -54,7 +54,7 @@ _AFTER_SHORT_ENDING = frozenset(",。; 上工打做的职任退(、员里当")
 _ANY_ONE = frozenset(("老家", "当地", "外地", "附近", "某", "某某", "我", "本", "该", "此"))
 # A province or county has one of these, so that the level names it: 省肿瘤医院, 县中医院, 市供电局. 县医院 alone stays.
 _ONLY_ONE = re.compile(
-    r"[省市县区州盟旗](?!级|内|外)(?:[^\W\d]{2,6}(?:医院|保健院|中心|防治院|防治所)|中医院|供电局|公安局|税务局|教育局|财政局|法院|检察院|工商局|邮政局)$"
+    r"[省市县区州盟旗](?!级|内|外)(?:[^\W\d]{2,6}(?:医院|保健院|中心|防治院|防治所)|中医院|供电局|公安局|税务局|教育局|财政局|法院|检察院|工商局|邮政局|自来水公司|燃气公司|公交公司|电力公司|烟草公司)$"
 )
 _KIND_OF_HOSPITAL = frozenset(("人民", "中心", "住", "专科", "综合", "住院", "家", "同级", "级", "等"))
 _NO_VALUE = re.compile(r"无|不详|无业|退休|务农|农民|自由|待业|保密|个体|同上|家务|未知|暂无|学龄")
@@ -147,7 +147,7 @@ class Organisations:
             # 县人民医院 still names a county's one hospital; 人民医院 alone names none.
             if own in _KIND_OF_HOSPITAL and (own != "人民" or name == own):
                 return None
-        elif len(own) < (2 if end - start > 1 else 3):
+        elif len(own) < (2 if end - start > 1 else 3) and not name.endswith("第" + own):  # 第一中学 is one
             return None
         return first + begin
 
