@@ -16,13 +16,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from flwr.app import Message
 from flwr.serverapp import Grid
 from google.protobuf.message import DecodeError
 
-from emr_fl_shared.app import from_records, to_records
+from emr_fl_shared.app import ReplyTorn, from_records, to_records
 from emr_fl_shared.errors import FederationError, PolicyError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.wire import Body, BodyT, Failure, pack, unpack_reply
@@ -65,6 +66,10 @@ class Presence(Protocol):
         """Whether a node is no longer registered: it will never answer."""
         ...
 
+    def seen_within(self, site: str, seconds: float) -> bool:
+        """Whether the site gave a sign of life in the last `seconds`, though its node may be away now."""
+        ...
+
 
 class AlwaysThere:
     """Presence of sites whose processes can't be replaced (the in-process grid)."""
@@ -73,6 +78,9 @@ class AlwaysThere:
         return ""
 
     def struck_off(self, node: int) -> bool:
+        return False
+
+    def seen_within(self, site: str, seconds: float) -> bool:
         return False
 
 
@@ -147,6 +155,8 @@ def ask(
             wanted = pending[site]
             if wanted.message is None:
                 continue
+            if resends:
+                _give_up_when(grid, partial(_torn, wanted, site, presence, until))
             for lost, answer in _pull(grid, wanted.message, site):
                 arrived = True
                 if lost and resends and wanted.errors < MOST_ERRORS:
@@ -185,10 +195,24 @@ def ask(
             yield Answer(site, failure=pending[site].failure)
 
 
+def _give_up_when(grid: Grid, hopeless: Callable[[], bool]) -> None:
+    """Tell a grid that waits for the rest of a reply when to stop waiting."""
+    set_rule = getattr(grid, "give_up_when", None)
+    if set_rule is not None:
+        set_rule(hopeless)
+
+
+def _torn(wanted: _Pending, site: str, presence: Presence, until: float) -> bool:
+    """The node that was sending the reply has been replaced, or the time is over: the rest of it never comes."""
+    return time.monotonic() > until or presence.incarnation(site) != wanted.incarnation
+
+
 def _pull(grid: Grid, message: str, site: str) -> list[tuple[bool, Answer]]:
     """The reply if it is there: whether Flower lost the message or the site, and the answer."""
     try:
         return [(reply.has_error(), _answer(reply, site)) for reply in grid.pull_messages([message])]
+    except ReplyTorn:
+        return [(True, Answer(site, failure=tr("the reply broke off", "应答中断")))]
     except _UNREADABLE:
         return [(False, Answer(site, failure=tr("a reply that can't be read", "应答无法读取")))]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from flwr.serverapp import Grid
 
-from emr_fl_server.asking import Answer, Asking, ask
+from emr_fl_server.asking import ABSENCE_SECONDS, Answer, Asking, ask
 from emr_fl_server.federation import Federation
 from emr_fl_shared.errors import EmrFlError, FederationError, Interrupted
 from emr_fl_shared.messages import tr
@@ -79,10 +79,20 @@ class Roster:
         self._observer.joined(sorted(described))
 
     def present(self) -> dict[str, int]:
-        """Name → node id of the sites that are online now; newcomers are asked who they are first."""
+        """Name → node id of the sites that are online now, or were a moment ago and will be back; newcomers are asked who they are
+        first."""
         online = self._online()
         self._describe(self._new(online), NEWCOMER_SECONDS)
-        return {self._names[node]: node for node in online if node in self._names}
+        presence = self._federation.presence
+        here = {self._names[node]: node for node in online if node in self._names}
+        for node, name in self._names.items():
+            if (
+                name not in here
+                and not presence.struck_off(node)
+                and presence.seen_within(name, ABSENCE_SECONDS)
+            ):
+                here[name] = node
+        return here
 
     def _online(self) -> dict[int, str]:
         return {

@@ -12,6 +12,11 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from emr_fl_shared.errors import FederationError
 from emr_fl_shared.messages import tr
 
+
+class ReplyTorn(Exception):
+    """A reply is there in part, and the rest of it never comes."""
+
+
 _BODY = "body"
 _PAYLOAD = "payload"
 

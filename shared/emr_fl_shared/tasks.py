@@ -14,9 +14,11 @@ import contextlib
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -24,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from flwr.app import Context, Message
 from flwr.common.serde import context_from_proto, run_from_proto
 from flwr.proto.fleet_pb2 import DeactivateNodeRequest
-from flwr.proto.message_pb2 import ObjectTree
+from flwr.proto.message_pb2 import ObjectTree, PullObjectRequest, PullObjectResponse
 from flwr.proto.node_pb2 import Node
 from flwr.proto.runtime_pb2 import (
     AcquireTaskRequest,
@@ -54,6 +56,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 from flwr.supernode.runtime.run_clientapp import push_message, push_task_output
 
+from emr_fl_shared.app import ReplyTorn
 from emr_fl_shared.loopback import HOST, Loopback
 
 SERVER_TASK = "flwr-serverapp"
@@ -292,13 +295,44 @@ class Task:
     def grid(self) -> tuple[Grid, Context]:
         """The grid of a server task, connected to its run."""
         answer = self._input()
-        grid = HttpGrid(self.endpoint.address, False, self.endpoint.authority, token=self._token)
+        grid = _PatientGrid(self.endpoint.address, False, self.endpoint.authority, token=self._token)
         grid.set_run(run_from_proto(answer.run))
         return grid, context_from_proto(answer.context)
 
     def finish(self, context: Context, *, failed: bool = False) -> None:
         """Report the end of a server task."""
         push_task_output(self._client, context, _FAILED if failed else _DONE, "")
+
+
+class _PatientGrid(HttpGrid):
+    """Flower's grid, which waits for the rest of a reply until somebody says that it never comes.
+
+    Flower's own waits until the SuperLink gives the transfer up, minutes after the sender has died, and meanwhile hears no other site.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._hopeless: Callable[[], bool] = lambda: False
+
+    def give_up_when(self, hopeless: Callable[[], bool]) -> None:
+        """What is asked before each part of the replies that are pulled from now on."""
+        self._hopeless = hopeless
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """As Flower's. Raises `ReplyTorn`."""
+        pull = self._runtime_client.PullObject
+
+        def pull_or_give_up(request: PullObjectRequest) -> PullObjectResponse:
+            answer = pull(request)
+            if not answer.object_available and self._hopeless():
+                raise ReplyTorn
+            return answer
+
+        self._runtime_client.PullObject = pull_or_give_up  # type: ignore[method-assign]
+        try:
+            return super().pull_messages(message_ids)
+        finally:
+            self._runtime_client.PullObject = pull  # type: ignore[method-assign]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_conte
 
 from emr_fl_server import asking
 from emr_fl_server.asking import ABSENCE_SECONDS, LOOK_SECONDS, MOST_ERRORS, AlwaysThere, Answer, Asking, ask
+from emr_fl_shared.app import ReplyTorn
 from emr_fl_shared.errors import FederationError, PolicyError
 from emr_fl_shared.wire import DESCRIBE, DescribeReply, DescribeRequest, Failure, pack
 from memory_grid import LOST, Clock, Fail, Make, MemoryGrid, Node, Say
@@ -36,6 +37,9 @@ class Incarnations:
 
     def struck_off(self, node: int) -> bool:
         return node in self.gone
+
+    def seen_within(self, site: str, seconds: float) -> bool:
+        return True
 
 
 @pytest.fixture
@@ -365,3 +369,30 @@ def test_a_site_that_was_struck_off_is_not_waited_for(clock: Clock, presence: In
     assert (first.site, first.failure) == ("a", "")
     assert (second.site, second.failure) == ("b", "no longer registered")
     assert clock.now - began < SOON
+
+
+def test_a_reply_that_broke_off_is_asked_for_again(clock: Clock, presence: Incarnations) -> None:
+    def torn() -> object:
+        raise ReplyTorn
+
+    grid = MemoryGrid(clock, {2: Node("a", [Make(torn), Say("A", after=3)])})
+    (answer,) = asked(grid, presence)
+    assert (answer.body, answer.failure, len(grid.nodes[2].received)) == ("A", "", 2)
+
+
+def test_what_is_waited_for_is_given_up_when_its_sender_was_replaced(
+    clock: Clock, presence: Incarnations
+) -> None:
+    rules: list[Callable[[], bool]] = []
+
+    class Waiting(MemoryGrid):
+        def give_up_when(self, hopeless: Callable[[], bool]) -> None:
+            rules.append(hopeless)
+
+    asked(Waiting(clock, {2: Node("a", [Say("A", after=3)])}), presence)
+    assert not rules[-1]()
+    presence.now["a"] = "2"
+    assert rules[-1]()
+    presence.now.clear()
+    clock.now += DEADLINE
+    assert rules[-1]()

@@ -102,6 +102,34 @@ def test_the_missing_are_named_and_waited_for_a_while(clock: Clock, tmp_path: Pa
     assert 3600 + JOIN_SECONDS <= clock.now - 1000 <= 3600 + JOIN_SECONDS + 2
 
 
+class Seen:
+    """A presence in which some sites gave a sign of life a moment ago, and some nodes were struck off."""
+
+    def __init__(self) -> None:
+        self.lately: set[str] = set()
+        self.gone: set[int] = set()
+
+    def incarnation(self, site: str) -> str:
+        return ""
+
+    def struck_off(self, node: int) -> bool:
+        return node in self.gone
+
+    def seen_within(self, site: str, seconds: float) -> bool:
+        return site in self.lately
+
+
+def test_a_site_that_is_away_for_a_moment_is_asked_too(clock: Clock, tmp_path: Path) -> None:
+    presence = Seen()
+    table = Table(clock, tmp_path, {2: site("a"), 3: site("b"), 4: site("c")}, waits=True, presence=presence)
+    table.roster.gather()
+    table.grid.nodes[2].status = table.grid.nodes[3].status = "offline"
+    presence.lately = {"a"}
+    assert table.roster.present() == {"a": 2, "c": 4}
+    presence.gone = {2}
+    assert table.roster.present() == {"c": 4}
+
+
 def test_a_late_joiner_is_present_next_time(clock: Clock, tmp_path: Path) -> None:
     table = Table(clock, tmp_path, {2: site("a"), 3: site("b")}, waits=True, site_names=("a", "b"))
     table.roster.gather()

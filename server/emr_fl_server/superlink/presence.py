@@ -127,6 +127,11 @@ class FilePresence:
         nodes = read_nodes(self._folder)
         return bool(nodes) and node not in nodes.values()
 
+    def seen_within(self, site: str, seconds: float) -> bool:
+        """Whether something of the site passed the gateway in the last `seconds`."""
+        seen = read_presence(self._folder).get(site)
+        return seen is not None and seen.last_seen > time.time() - seconds
+
 
 def read_nodes(folder: Path) -> Mapping[str, int]:
     """The nodes that are registered with Flower, without entries that are none; empty while there are none.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +124,11 @@ def test_a_node_is_struck_off_when_the_list_has_only_others(tmp_path: Path) -> N
     assert not presence.struck_off(7)
     write(tmp_path / NODES_FILE, '{"g": "8"}')
     assert presence.struck_off(7)
+
+
+def test_a_site_was_seen_if_something_of_it_passed_lately(tmp_path: Path) -> None:
+    presence = FilePresence(tmp_path)
+    assert not presence.seen_within("north", 60.0)
+    write(tmp_path / PRESENCE_FILE, json.dumps({"north": asdict(Seen(last_seen=time.time() - 30))}))
+    assert presence.seen_within("north", 60.0) and not presence.seen_within("north", 20.0)
+    assert not presence.seen_within("south", 60.0)
