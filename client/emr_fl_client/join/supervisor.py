@@ -101,7 +101,7 @@ class Join:
                     + tr("; trying again", "；正在重试")
                 )
                 self._stop.wait(pause)
-                pause = min(LONGEST_PAUSE, pause * GROWTH)
+                pause, rejoin = min(LONGEST_PAUSE, pause * GROWTH), 0.0  # it was the server, not the node
                 continue
             if self._finished(reply):
                 return 0
