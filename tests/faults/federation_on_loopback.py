@@ -22,6 +22,8 @@ from typing import Any
 
 import psutil
 
+from emr_fl_shared.durable import write_durably
+
 SITES = ("north", "east", "south")
 ENVIRONMENT = {**os.environ, "EMR_FL_LANG": "en", "OMP_NUM_THREADS": "1"}
 PATIENCE = 300.0
@@ -94,6 +96,9 @@ budget = 5
             (self.kit(site) / "SITE.toml").write_text(
                 f'source = "{data}/sites/hospital-{letter}.csv"\n[columns]{columns}\n', encoding="utf-8"
             )
+            # the same hospitals in every federation: their own keys decide pseudonyms, and with them the split
+            self.state(site).mkdir(mode=0o700)
+            write_durably(self.state(site) / "pseudonym.key", [hashlib.sha256(site.encode()).digest()])
 
     # --- places -----------------------------------------------------------------------------------------------------
 
