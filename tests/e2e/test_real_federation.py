@@ -72,7 +72,8 @@ def knock(port: int) -> tuple[bytes, int]:
         except ConnectionError:
             heard = b""
     url = f"https://127.0.0.1:{port}/v1/runtime/acquire-task"
-    return heard, httpx.post(url, content=b"", verify=False, trust_env=False).status_code
+    headers = {"content-type": "application/protobuf"}
+    return heard, httpx.post(url, content=b"", headers=headers, verify=False, trust_env=False).status_code
 
 
 def listening(running: Loopback) -> dict[str, list[tuple[str, int]]]:

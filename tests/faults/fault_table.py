@@ -657,7 +657,7 @@ def replays(running: Loopback) -> Iterator[tuple[str, str, bool]]:
         **key_header(running.kits, VICTIM),
         TIMESTAMP_HEADER: before.isoformat(),
         FLEET_HTTP_SIGNATURE_HEADER: signed,
-        "content-type": "application/x-protobuf",
+        "content-type": "application/protobuf",
     }
     question = PullMessagesRequest(node=Node(node_id=1)).SerializeToString()
     answer = httpx.post(server + PULL, content=question, headers=headers, verify=False, trust_env=False)
