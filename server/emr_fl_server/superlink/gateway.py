@@ -235,6 +235,11 @@ class Gateway:
         except httpx.HTTPError:
             await _say(send, 503, keep=True)  # the SuperLink is being restarted: a node tries again
             return
+        if answer.status_code >= 500:
+            # its database is locked while the model goes out to many sites: a node that hears 500 ends, 503 is tried again
+            await answer.aclose()
+            await _say(send, 503, keep=True)
+            return
         if path == ACTIVATE and answer.status_code == 200:
             self.board.activated(site)
         try:

@@ -120,7 +120,13 @@ def test_an_answer_is_streamed_and_not_held(port: PublicPort, monkeypatch: pytes
     assert sum(got) == 5006 and "content-length" not in answer.headers
 
 
-@pytest.mark.parametrize("status", [200, 400, 401, 409, 500])
+def test_a_superlink_in_trouble_is_tried_again(port: PublicPort, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(port.upstream, "answer", lambda _: (500, [], [b"database is locked"]))
+    answer = port.pull("north", HOST)
+    assert (answer.status_code, answer.content) == (503, b"")
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 409])
 def test_the_superlinks_own_answers_pass(
     port: PublicPort, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
