@@ -22,20 +22,10 @@ def only_one(lock: Path, message: str, *, do: str = "") -> Iterator[None]:
 
     Raises `UsageError` with `message` where another process holds it, `StorageError` where the file can't be made.
     """
-    try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise storage_error(error, lock.parent) from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                raise storage_error(error, lock.parent) from error  # a file system without locks
-            raise UsageError(message, where=str(lock.parent), do=do) from None
+    with _locked(lock, fcntl.LOCK_EX | fcntl.LOCK_NB) as held:
+        if not held:
+            raise UsageError(message, where=str(lock.parent), do=do)
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -44,15 +34,26 @@ def in_turn(lock: Path) -> Iterator[None]:
 
     Raises `StorageError` where the file can't be made or locked.
     """
+    with _locked(lock, fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
+def _locked(lock: Path, operation: int) -> Iterator[bool]:
+    """Whether the lock is held: False only where `operation` does not wait and another process holds it."""
     try:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise storage_error(error, lock.parent) from error
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            fcntl.flock(descriptor, operation)
+            held = True
         except OSError as error:
-            raise storage_error(error, lock.parent) from error
-        yield
+            waits = not operation & fcntl.LOCK_NB
+            if waits or error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise storage_error(error, lock.parent) from error  # a file system without locks
+            held = False
+        yield held
     finally:
         os.close(descriptor)

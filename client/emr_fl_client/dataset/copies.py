@@ -11,9 +11,11 @@ import hashlib
 import re
 from collections.abc import Sequence
 
+from emr_fl_shared.text.placeholders import PLACEHOLDER
+
 SHORTEST = 20
 """Letters and characters that a text must have to be taken for a copy."""
-_NOT_COUNTED = re.compile(r"(?:\[[A-Z][A-Z0-9_]{1,30}\]|[\W\d_])+")
+_NOT_COUNTED = re.compile(rf"(?:{PLACEHOLDER.pattern}|[\W\d_])+")
 
 
 def copy_keys(texts: Sequence[str]) -> list[bytes]:

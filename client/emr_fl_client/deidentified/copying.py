@@ -21,7 +21,7 @@ from emr_fl_shared.deidentify.gate import is_off, measure_site, refuse_below
 from emr_fl_shared.deidentify.risk import chapter_of, coarsen, group_of, measure_risk
 from emr_fl_shared.durable import write_durably
 from emr_fl_shared.errors import UsageError
-from emr_fl_shared.labels import load_taxonomy
+from emr_fl_shared.labels import OUTPATIENT, load_taxonomy
 from emr_fl_shared.messages import tr
 from emr_fl_shared.records import TEXT_FIELDS, Record, note_text
 from emr_fl_shared.sources import read_records
@@ -93,7 +93,7 @@ def deidentify_file(request: Request, progress: Progress = lambda done, of: None
     cleaned = list(_clean(records, cleaner, doubts, progress))
     recall = None if is_off(policy) else measure_site([note_text(record) for record in cleaned], cleaner)
     problems = recall.problems(policy) if recall is not None else []
-    taxonomy = load_taxonomy("outpatient-50")
+    taxonomy = load_taxonomy(OUTPATIENT)
     chapters = [chapter_of(record, taxonomy) for record in records]
     written, emptied = coarsen(cleaned, limit=policy.smallest_k)
     risks = {

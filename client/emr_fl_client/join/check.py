@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Literal
 
 import psutil
 
@@ -24,17 +23,15 @@ from emr_fl_shared.deidentify.gate import is_off, measure_site, refuse_below
 from emr_fl_shared.deidentify.measurement import wilson
 from emr_fl_shared.errors import EmrFlError, PolicyError, SettingsError
 from emr_fl_shared.hello import HelloReply
-from emr_fl_shared.labels import COLUMN, load_taxonomy, map_labels
+from emr_fl_shared.labels import COLUMN, OUTPATIENT, load_taxonomy, map_labels
 from emr_fl_shared.messages import tr
+from emr_fl_shared.quality import Level
 from emr_fl_shared.records import Record, note_text
-
-Level = Literal["ok", "warning", "stop"]
 
 ROBERTA_MB, TINY_MB = 409.0, 4.3
 """What crosses in one direction for the two encoders that most federations use, fp32."""
 MEMORY_MB = 4096
 DISK_MB = 2048
-BUILT_IN = "outpatient-50"
 SAMPLE_ROWS = 2000
 CLOCK_SECONDS = 2.0
 SLOW_LINE = 2**17
@@ -164,7 +161,7 @@ def _data(place: Place, taxonomy_name: str | None) -> Iterator[Finding]:
         yield _label_names(records, place.settings.policy.smallest_count)
     else:
         try:
-            yield _mapped_labels(records, taxonomy_name or BUILT_IN)
+            yield _mapped_labels(records, taxonomy_name or OUTPATIENT)
         except EmrFlError as error:
             yield _stop(tr("labels", "标签"), error)
     try:

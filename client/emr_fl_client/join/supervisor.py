@@ -115,12 +115,11 @@ class Join:
             if reply.node:
                 kit = self.place.kit
                 deactivate_node(self._greeter.address, kit.ca_certificate, kit.node_key_path, int(reply.node))
-            began = time.monotonic()
             self._start_node()
             if self._watch():
                 return 0
             stop_child(self._node)
-            rejoin = rejoin_pause(rejoin, time.monotonic() - began)
+            rejoin = rejoin_pause(rejoin, time.monotonic() - self._node_since)
             self._stop.wait(rejoin)
         raise Interrupted(tr("left the federation as asked", "已按要求离开联邦"), where=self.place.name)
 
@@ -131,7 +130,7 @@ class Join:
         """
         assert self._node is not None
         self._ensure_worker()
-        greeted = self._node_since = time.monotonic()
+        greeted = time.monotonic()
         self._torn = False
         while not self._stop.is_set():
             self._drain()
@@ -170,6 +169,7 @@ class Join:
 
     def _start_node(self) -> None:
         kit = self.place.kit
+        self._node_since = time.monotonic()
         self._node = start_child(
             [
                 *("-c", NODE_PROGRAM, "--superlink", self._greeter.address),

@@ -7,6 +7,7 @@ from emr_fl_shared.labels.icd10 import ParsedCode, parse_code, parse_range
 from emr_fl_shared.labels.mapping import map_labels
 from emr_fl_shared.labels.taxonomy import (
     COLUMN,
+    OUTPATIENT,
     CodeResult,
     Label,
     Taxonomy,
@@ -17,6 +18,7 @@ from emr_fl_shared.labels.taxonomy import (
 
 __all__ = [
     "COLUMN",
+    "OUTPATIENT",
     "CodeResult",
     "Label",
     "ParsedCode",

@@ -20,7 +20,8 @@ from emr_fl_shared.errors import DataError, EmrFlError, SettingsError
 from emr_fl_shared.labels.icd10 import UNMAPPED, category_index, parse_code, parse_range
 from emr_fl_shared.messages import tr
 
-BUILT_IN = ("outpatient-50",)
+OUTPATIENT = "outpatient-50"
+BUILT_IN = (OUTPATIENT,)
 COLUMN = "column"
 _RANGE_SEPARATORS = re.compile(r"[,;，；、|\s]+")
 _RANGE_HEADERS = ("icd10_ranges", "icd10", "ranges", "icd10 ranges", "icd", "codes")

@@ -22,7 +22,7 @@ import emr_fl_shared.quality.repeats
 import emr_fl_shared.quality.source
 import emr_fl_shared.quality.values  # noqa: F401  (importing registers them)
 from emr_fl_shared.errors import DataError
-from emr_fl_shared.labels import COLUMN, Taxonomy, column_taxonomy, load_taxonomy, map_labels
+from emr_fl_shared.labels import COLUMN, OUTPATIENT, Taxonomy, column_taxonomy, load_taxonomy, map_labels
 from emr_fl_shared.messages import tr
 from emr_fl_shared.quality.finding import Finding, Level, Wording, worst
 from emr_fl_shared.quality.near_copies import NearCopies, near_copies_across
@@ -35,7 +35,6 @@ from emr_fl_shared.sources import AnySource, Rejected, SourceReport, as_source, 
 SCHEMA = 1
 FAMILIES = ("file", "records", "patients", "values", "contradictions", "labels", "identifiers")
 """The first part of a finding's key, in the order of the report; others follow."""
-BUILT_IN = "outpatient-50"
 RejectedRow = Callable[[AnySource, Rejected], None]
 
 
@@ -212,7 +211,7 @@ def unreadable(error: DataError) -> Finding:
 def _label_set(records: Sequence[Record], given: Taxonomy | str | None) -> Taxonomy:
     if isinstance(given, Taxonomy):
         return given
-    built_in = load_taxonomy(BUILT_IN)
+    built_in = load_taxonomy(OUTPATIENT)
     names = {label for record in records for label in record.labels}
     if given is None and names:
         labelled = [record for record in records if record.labels]
