@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emr_fl_shared.errors import DataError
-from emr_fl_shared.messages import set_language
 from emr_fl_shared.sources import Rejected, Source, read_headers, read_records
 from emr_fl_shared.sources.sheet_xml import WIDEST
 from emr_fl_shared.sources.spreadsheet import Numbers, number_format
@@ -25,13 +24,6 @@ SECRET = "绝密患者甲乙丙"
 OLD = Path(__file__).parent / "files" / "outpatients.xls"
 """Made with xlwt: a sheet of notes, then one of visits with merged, dated, zero-padded and 18-digit cells."""
 HEADER = ["患者ID", "就诊日期", "主诉", "标签"]
-
-
-@pytest.fixture(autouse=True)
-def _english():
-    set_language("en")
-    yield
-    set_language(None)
 
 
 def workbook(path: Path, *sheets: list[list[object]], names: tuple[str, ...] = ()) -> Path:

@@ -10,17 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emr_fl_shared.errors import DataError
-from emr_fl_shared.messages import set_language
 from emr_fl_shared.sources import Rejected, iter_records, read_headers, read_records
 
 SECRET = "绝密患者甲乙丙"
-
-
-@pytest.fixture(autouse=True)
-def _english():
-    set_language("en")
-    yield
-    set_language(None)
 
 
 def write(path: Path, *lines: object, encoding: str = "utf-8") -> Path:

@@ -11,17 +11,9 @@ import pyarrow.parquet
 import pytest
 
 from emr_fl_shared.errors import DataError
-from emr_fl_shared.messages import set_language
 from emr_fl_shared.sources import iter_records, parquet, read_headers, read_records
 
 SECRET = "绝密患者甲乙丙"
-
-
-@pytest.fixture(autouse=True)
-def _english():
-    set_language("en")
-    yield
-    set_language(None)
 
 
 def write(path: Path, columns: dict[str, object], **options: int) -> Path:

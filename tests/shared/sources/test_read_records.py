@@ -17,13 +17,6 @@ from emr_fl_shared.sources import Rejected, describe_reason, read_headers, read_
 SECRET = "绝密患者甲乙丙"
 
 
-@pytest.fixture(autouse=True)
-def _english():
-    set_language("en")
-    yield
-    set_language(None)
-
-
 def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
     path.write_bytes(text.encode(encoding))
     return path

@@ -15,20 +15,12 @@ import pytest
 import postgresql
 from emr_fl_shared.config.loading import load_site_settings, settings_from
 from emr_fl_shared.errors import DataError, EmrFlError, PolicyError, SettingsError, UsageError
-from emr_fl_shared.messages import set_language
 from emr_fl_shared.sources import Source, iter_records, read_headers, read_records
 from emr_fl_shared.sources.database import AT_ONCE
 
 SECRET = "绝密患者甲乙丙"
 PASSWORD = postgresql.PASSWORD
 COLUMNS = "患者ID TEXT, 就诊日期 TEXT, 主诉 TEXT, 标签 TEXT"
-
-
-@pytest.fixture(autouse=True)
-def _english():
-    set_language("en")
-    yield
-    set_language(None)
 
 
 @pytest.fixture(autouse=True)
