@@ -57,6 +57,8 @@ class HelloReply(BaseModel):
     standing: Standing
     node: str = ""
     """The id of the site's node at Flower, where it has one."""
+    node_silent: Annotated[float, Field(ge=0.0)] = 0.0
+    """Seconds since the site's node asked for anything; since the gateway started if it never did."""
     time: AwareDatetime
     emr_fl: str
     flwr: str

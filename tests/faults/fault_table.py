@@ -314,6 +314,30 @@ def asleep(folder: Path, expected: str) -> Iterator[Row]:
         )
 
 
+def hangs(folder: Path, expected: str) -> Iterator[Row]:
+    """A SuperNode that is there and does nothing any more: stopped in the middle of a round, for good."""
+    with federation(folder, rounds=ROUNDS) as running:
+        start_all(running)
+        running.until(lambda: sites_train(running) == 2, "round 2", every=0.02)
+        began = time.monotonic()
+        running.child(VICTIM, NODE).suspend()
+        running.until(lambda: 2 in running.checkpoints(), "the round", LONG)
+        seconds = time.monotonic() - began
+        finish(running)
+        lost = missing(running)
+        same = running.model_digest() == expected
+        said = last_error(running.log(VICTIM), "hangs")
+        yield Row(
+            "a SuperNode that hangs (SIGSTOP)",
+            "it trains",
+            f"“{said}”; the update is sent again",
+            ", ".join(lost) or "nothing",
+            same,
+            seconds,
+            same and not lost and "hangs" in said,
+        )
+
+
 def leaves(folder: Path, expected: str) -> Iterator[Row]:
     with federation(folder, rounds=ROUNDS) as running:
         start_all(running)
@@ -682,6 +706,7 @@ def last_error(text: str, words: str = "") -> str:
 
 OTHERS: dict[str, Callable[[Path, str], Iterator[Row]]] = {
     "asleep": asleep,
+    "hangs": hangs,
     "leaves": leaves,
     "revoked": revoked,
     "expired": expired,

@@ -38,6 +38,8 @@ REJOIN_PAUSE = 5.0
 GROWTH = 1.6
 SETTLED_SECONDS = 120.0
 """A worker or node that lived so long was not broken from the start: its ends are counted anew."""
+SILENT_SECONDS = 75.0
+"""A node says something every 30 s at least. One that the gateway has not heard for so long, twice as far apart, hangs."""
 NODE_PROGRAM = "from flwr.supernode.cli.flower_supernode import flower_supernode; flower_supernode()"
 WORKER_CRASHES = 5
 RECORDS = ("reading", "from-cache", "preparing", "not-cached", "splitting")
@@ -63,6 +65,8 @@ class Join:
     """Since when the worker holds a task; `None` between tasks."""
     _torn: bool = False
     """Whether the node waits for the rest of a task or a reply that will never come: only a new node is of use then."""
+    _silent_since: float | None = None
+    """Since when the gateway misses the node, `None` while it does not."""
     _round: tuple[int, int] = (0, 0)
 
     def run(self) -> int:
@@ -131,7 +135,7 @@ class Join:
         assert self._node is not None
         self._ensure_worker()
         greeted = time.monotonic()
-        self._torn = False
+        self._torn, self._silent_since = False, None
         while not self._stop.is_set():
             self._drain()
             if self._node.poll() is not None:
@@ -149,11 +153,30 @@ class Join:
                 except (Unreachable, CertificateDates):
                     # Flower's node goes on trying by itself; it holds what is to be sent
                     self._say_once(tr("the server can't be reached; staying", "暂时无法连接服务器；保持等待"))
+                    self._silent_since = None
                     continue
                 if self._finished(reply):
                     return True
+                if self._hangs(reply):
+                    self._say(
+                        tr("Flower's node hangs; starting a new one", "Flower 节点无响应；正在启动新节点")
+                    )
+                    return False
             self._stop.wait(0.3)
         return False
+
+    def _hangs(self, reply: HelloReply) -> bool:
+        """Whether the node is there and does nothing, though the server can be reached.
+
+        Two greetings `SILENT_SECONDS` apart must say so: after a sleep the first one comes before the node's own.
+        """
+        if reply.node_silent < SILENT_SECONDS:
+            self._silent_since = None
+            return False
+        now = time.monotonic()
+        if self._silent_since is None:
+            self._silent_since = now
+        return now - self._silent_since >= SILENT_SECONDS
 
     def _finished(self, reply: HelloReply) -> bool:
         if reply.phase not in ("finished", "stopped") or not self.leave_when_finished:

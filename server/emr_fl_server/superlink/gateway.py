@@ -110,6 +110,9 @@ class Gateway:
     _looked: float = 0.0
     _trouble: str = ""
     _limits: Limits = field(default_factory=Limits)
+    _called: dict[str, float] = field(default_factory=dict)
+    """When each site's node asked last for anything, whatever it was answered; seconds of `time.monotonic`."""
+    _started: float = field(default_factory=time.monotonic)
     _client: httpx.AsyncClient | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -214,6 +217,8 @@ class Gateway:
         if int(headers.get("content-length") or 0) > BODY_LIMIT:
             await _say(send, 413)
             return
+        # before the signature is checked: this is only ever told to the site itself
+        self._called[entry.name] = time.monotonic()
         await self._pass(entry.name, path, headers, receive, send)
 
     async def _pass(
@@ -303,6 +308,7 @@ class Gateway:
             time=now,
             emr_fl=version("emr-fl"),
             flwr=version("flwr"),
+            node_silent=time.monotonic() - self._called.get(entry.name, self._started),
             phase=progress.phase,
             round=progress.round,
             rounds=progress.rounds,

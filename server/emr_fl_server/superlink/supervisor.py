@@ -20,6 +20,7 @@ import sys
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -67,6 +68,8 @@ class Server:
     _registry: Registry | None = None
     _nodes: dict[tuple[str, str], int] = field(default_factory=dict)
     """(site, fingerprint of its key) → id at Flower."""
+    _listed: dict[str, str] = field(default_factory=dict)
+    """What `NODES_FILE` says: fingerprint of a key that is valid now → node."""
     _stopping: int = 0
     _looked: float = 0.0
 
@@ -172,8 +175,22 @@ class Server:
         for key, entry in sorted(current.items(), key=lambda item: item[0]):
             if key not in self._nodes:
                 self._nodes[key] = self.link.register(entry.name, entry.public_key)
-        by_fingerprint = {fingerprint: str(node) for (_, fingerprint), node in self._nodes.items()}
-        replace_json(self.folder / NODES_FILE, by_fingerprint)
+        self._list_nodes()
+
+    def _list_nodes(self) -> None:
+        """Tell the others which nodes may speak now. One whose key has run out stays registered: Flower takes no key twice."""
+        assert self._registry is not None
+        now = datetime.now(UTC)
+        listed: dict[str, str] = {}
+        for (name, fingerprint), node in self._nodes.items():
+            entry = self._registry.site_of(fingerprint)
+            if entry is not None and entry.valid_at(now):
+                listed[fingerprint] = str(node)
+            elif fingerprint in self._listed:
+                self._say(tr(f"{name}: its kit has expired", f"{name}：套件已过期"))
+        if listed != self._listed:
+            self._listed = listed
+            replace_json(self.folder / NODES_FILE, listed)
 
     def _start_gateway(self) -> None:
         given = {
@@ -290,7 +307,7 @@ class Server:
         self._start_gateway()
 
     def _follow_registry(self) -> None:
-        """New, renewed and revoked sites take effect without a restart."""
+        """New, renewed, revoked and expired keys take effect without a restart."""
         if time.monotonic() - self._looked < REGISTRY_SECONDS:
             return
         self._looked = time.monotonic()
@@ -301,6 +318,7 @@ class Server:
             self._say(f"{tr('warning', '警告')}: {error.render()}")
             return
         if registry.revision == self._registry.revision:
+            self._list_nodes()
             return
         before, self._registry = self._registry, registry
         try:

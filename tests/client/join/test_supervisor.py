@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ from emr_fl_client.join.supervisor import (
     rejoin_pause,
 )
 from emr_fl_shared.errors import Interrupted
+from emr_fl_shared.hello import HelloReply
 from emr_fl_shared.messages import set_language
+from emr_fl_shared.processes import stop_child
 from public_port import HOST, PublicPort, public_port, server_with
 
 
@@ -75,6 +78,58 @@ def test_nodes_that_end_young_are_started_ever_more_seldom(
     assert pauses.noted == pytest.approx([0.01, 0.016, 0.0256, 0.03, 0.01, 0.016])
     assert starts.read_text() == "......"
     assert capsys.readouterr().err.count("the connection ended; joining again") == 6
+
+
+def test_a_node_that_hangs_is_replaced(
+    port: PublicPort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kit = port.kits / "sites" / "south"
+    write_notes(kit / "records.csv", 60, 1)
+    # alive, polite to nobody, silent
+    program = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    monkeypatch.setattr(supervisor, "NODE_PROGRAM", program)
+    monkeypatch.setattr(supervisor, "GREET_SECONDS", 0.2)
+    monkeypatch.setattr(supervisor, "SILENT_SECONDS", 1.0)
+    monkeypatch.setattr(supervisor, "stop_child", partial(stop_child, seconds=0.2))
+    monkeypatch.setattr(supervisor, "REJOIN_PAUSE", 0.01)
+    join = Join(Places("south", kit, state=tmp_path / "state").open())
+    join._stop = Pauses(2)
+    with pytest.raises(Interrupted, match="as asked"):
+        join.run()
+    assert capsys.readouterr().err.count("Flower's node hangs; starting a new one") == 2
+
+
+def test_a_node_that_was_only_late_stays(
+    port: PublicPort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a sleep the site's greeting comes before its node's own request: one word of silence is not enough."""
+    monkeypatch.setattr(supervisor, "SILENT_SECONDS", 1.0)
+    now = 0.0
+    monkeypatch.setattr(supervisor.time, "monotonic", lambda: now)
+    join = Join(Places("south", port.kits / "sites" / "south", state=tmp_path / "state").open())
+
+    def heard(silent: float, at: float) -> bool:
+        nonlocal now
+        now = at
+        return join._hangs(reply_with(silent))
+
+    assert not heard(3600.0, 0.0)
+    assert not heard(0.1, 1.0)
+    assert not heard(1.5, 2.0)
+    assert not heard(2.0, 2.5)
+    assert heard(2.5, 3.0)
+
+
+def reply_with(node_silent: float) -> HelloReply:
+    return HelloReply(
+        federation_id="0" * 32,
+        site="south",
+        standing="registered",
+        time=datetime.now(UTC),
+        emr_fl="0.1.0",
+        flwr="1.41.0",
+        node_silent=node_silent,
+    )
 
 
 @pytest.mark.parametrize(

@@ -696,6 +696,23 @@ def test_hello_says_the_standing(port: PublicPort, site: str, changes: dict[str,
     assert abs((reply.time - datetime.now(UTC)).total_seconds()) < 5
 
 
+def test_hello_says_how_long_the_node_was_silent(own: PublicPort) -> None:
+    def silent() -> float:
+        return HelloReply.model_validate_json(own.hello("north", HOST).content).node_silent
+
+    first = silent()
+    time.sleep(1.2)
+    assert silent() > first + 1.0
+    own.pull("south", HOST)
+    assert silent() > 1.2
+    own.pull("north", HOST)
+    assert silent() < 1.0
+    own.upstream.stop()  # a node that asks in vain is not silent
+    time.sleep(1.2)
+    own.pull("north", HOST)
+    assert silent() < 1.0
+
+
 def test_an_incarnation_counts_when_flower_has_taken_the_node_in(
     port: PublicPort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
