@@ -67,6 +67,8 @@ class Join:
     """Whether the node waits for the rest of a task or a reply that will never come: only a new node is of use then."""
     _silent_since: float | None = None
     """Since when the gateway misses the node, `None` while it does not."""
+    _server_away: bool = False
+    """Whether the server could not be reached while this node lived: its end says nothing about the node then."""
     _round: tuple[int, int] = (0, 0)
 
     def run(self) -> int:
@@ -123,7 +125,8 @@ class Join:
             if self._watch():
                 return 0
             stop_child(self._node)
-            rejoin = rejoin_pause(rejoin, time.monotonic() - self._node_since)
+            last = 0.0 if self._server_away else rejoin
+            rejoin = rejoin_pause(last, time.monotonic() - self._node_since)
             self._stop.wait(rejoin)
         raise Interrupted(tr("left the federation as asked", "已按要求离开联邦"), where=self.place.name)
 
@@ -135,7 +138,7 @@ class Join:
         assert self._node is not None
         self._ensure_worker()
         greeted = time.monotonic()
-        self._torn, self._silent_since = False, None
+        self._torn, self._silent_since, self._server_away = False, None, False
         while not self._stop.is_set():
             self._drain()
             if self._node.poll() is not None:
@@ -153,7 +156,7 @@ class Join:
                 except (Unreachable, CertificateDates):
                     # Flower's node goes on trying by itself; it holds what is to be sent
                     self._say_once(tr("the server can't be reached; staying", "暂时无法连接服务器；保持等待"))
-                    self._silent_since = None
+                    self._silent_since, self._server_away = None, True
                     continue
                 if self._finished(reply):
                     return True

@@ -14,7 +14,7 @@ import pytest
 
 from conftest import write_notes
 from emr_fl_client.join import supervisor
-from emr_fl_client.join.greeting import CertificateDates
+from emr_fl_client.join.greeting import CertificateDates, Unreachable
 from emr_fl_client.join.place import Places
 from emr_fl_client.join.supervisor import (
     GROWTH,
@@ -78,6 +78,31 @@ def test_nodes_that_end_young_are_started_ever_more_seldom(
     assert pauses.noted == pytest.approx([0.01, 0.016, 0.0256, 0.03, 0.01, 0.016])
     assert starts.read_text() == "......"
     assert capsys.readouterr().err.count("the connection ended; joining again") == 6
+
+
+def test_a_server_that_was_away_makes_no_pause_grow(
+    port: PublicPort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nodes that end because the server was restarted again and again are started again at once."""
+    kit = port.kits / "sites" / "north"
+    write_notes(kit / "records.csv", 60, 1)
+    greet = supervisor.Greeter.hello
+
+    def there_at_the_start_only(self: supervisor.Greeter, incarnation: str = "") -> HelloReply:
+        if not incarnation:
+            raise Unreachable("away", where="test")
+        return greet(self, incarnation)
+
+    monkeypatch.setattr(supervisor.Greeter, "hello", there_at_the_start_only)
+    monkeypatch.setattr(supervisor, "NODE_PROGRAM", "import time; time.sleep(1); raise SystemExit(1)")
+    monkeypatch.setattr(supervisor, "REJOIN_PAUSE", 0.01)
+    monkeypatch.setattr(supervisor, "GREET_SECONDS", 0.1)
+    join = Join(Places("north", kit, state=tmp_path / "state").open())
+    join._stop = pauses = Pauses(3)
+    with pytest.raises(Interrupted, match="as asked"):
+        join.run()
+    assert pauses.noted == pytest.approx([0.01, 0.01, 0.01])
+    assert "the server can't be reached; staying" in capsys.readouterr().err
 
 
 def test_a_node_that_hangs_is_replaced(
