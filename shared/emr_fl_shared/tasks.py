@@ -241,11 +241,21 @@ class Task:
                 raise TaskLost("no message")
             watcher.start()
             message = self._pull_message(context, found.message_object_trees[0])
-        except (httpx.HTTPError, RuntimeError, ObjectPullError) as error:
+        except (TaskLost, httpx.HTTPError, RuntimeError, ObjectPullError) as error:
+            if self.lost.is_set() or isinstance(error, TaskLost):
+                self._give_up()
             raise TaskLost(type(error).__name__) from None
         finally:
             done.set()
         return Received(message, context, bytes(answer.fab.content))
+
+    def _give_up(self) -> None:
+        """Tell the SuperNode that nobody works on the task any more.
+
+        Else it misses the task's heartbeats after a minute, answers the message itself, and takes that answer for the one to
+        whatever message it fetched last: the real answer then waits for the next message, and so does every later one.
+        """
+        push_task_output(self._client, None, _FAILED, "")
 
     def _pull_message(self, context: Context, tree: ObjectTree) -> Message:
         node = Node(node_id=context.node_id)
