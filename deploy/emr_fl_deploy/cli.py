@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from emr_fl_shared.errors import EmrFlError, Interrupted
 from emr_fl_shared.messages import set_language, tr
+from emr_fl_shared.processes import no_core_dumps
 
 
 def main() -> NoReturn:
@@ -21,6 +22,7 @@ def main() -> NoReturn:
             reconfigure(encoding="utf-8", errors="replace")
     # A cluster's or a container's stop ends as Ctrl-C does: complete rounds kept, no process left, one message.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    no_core_dumps()
     sys.exit(run(sys.argv[1:]))
 
 

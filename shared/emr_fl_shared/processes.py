@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ FLOWER_ENVIRONMENT = {
 """Flower sends telemetry and looks for updates unless it is told not to."""
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 STOP_SECONDS = 10.0
 
 
@@ -82,6 +84,17 @@ def stop_child(process: subprocess.Popen[bytes] | None, seconds: float = STOP_SE
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def no_core_dumps() -> None:
+    """When this process crashes, its memory, which may hold records and keys, is not written to a file.
+
+    The limit of size 0 goes over to all children. A program that takes dumps through a pipe (`core_pattern`) never hears of
+    it, so on Linux the process is also made not dumpable; that is asked for again after every exec.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)
 
 
 @contextmanager

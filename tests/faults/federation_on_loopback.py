@@ -53,6 +53,7 @@ class Loopback:
     deadline: str = "10m"
     server_port: int | None = None
     """Where the server listens, if not where the kits say (something stands between them)."""
+    server_program: Sequence[str] = ("-m", "emr_fl_deploy.cli")
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -133,6 +134,7 @@ budget = 5
                 *("server", "start", *options, "--kit", str(self.kits / "server"), "--out", str(self.run)),
                 *("--host", "127.0.0.1", "--port", str(self.server_port or self.port)),
             ],
+            self.server_program,
         )
 
     def start_site(self, site: str, faults: Mapping[int, str] | None = None) -> None:

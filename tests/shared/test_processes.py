@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -138,6 +140,25 @@ def test_a_child_has_the_quiet_environment(tmp_path: Path, started: list[subproc
     started.append(process)
     assert process.wait(20) == 0
     assert (tmp_path / "log").read_text() == "0 1\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+@pytest.mark.parametrize("kept", [True, False], ids=["not asked", "asked"])
+def test_a_crash_leaves_no_core_dump(kept: bool, tmp_path: Path) -> None:
+    """With the limit lifted, as on a machine where somebody debugs."""
+    setting = "" if kept else "from emr_fl_shared.processes import no_core_dumps; no_core_dumps(); "
+    program = f"import ctypes, os; {setting}print(ctypes.CDLL(None).prctl(3), flush=True); os.abort()"
+    child = subprocess.run(
+        [sys.executable, "-P", "-c", program],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        preexec_fn=partial(resource.setrlimit, resource.RLIMIT_CORE, (resource.RLIM_INFINITY,) * 2),
+    )
+    assert child.returncode == -signal.SIGABRT
+    assert child.stdout.strip() == ("1" if kept else "0"), "PR_GET_DUMPABLE"
+    if Path("/proc/sys/kernel/core_pattern").read_text().strip() == "core":
+        assert bool(list(tmp_path.iterdir())) == kept
 
 
 def test_the_quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:

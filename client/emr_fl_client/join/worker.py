@@ -25,6 +25,7 @@ from emr_fl_shared.kit import check_bundle
 from emr_fl_shared.loopback import Loopback
 from emr_fl_shared.memory import release_free_memory
 from emr_fl_shared.messages import set_language
+from emr_fl_shared.processes import no_core_dumps
 from emr_fl_shared.tasks import CLIENT_TASK, Endpoint, Task, TaskLost, TaskQueue
 
 
@@ -69,6 +70,7 @@ def _say(event: dict[str, Any]) -> None:
 
 def main() -> None:
     """Process entry: one JSON argument (site, kit, config, state, folder, port, lang)."""
+    no_core_dumps()
     given = json.loads(sys.argv[1])
     set_language(given["lang"])
     try:
