@@ -18,6 +18,7 @@ from emr_fl_shared.deidentify.configured import site_deidentifier
 from emr_fl_shared.deidentify.deidentifier import CLEANED_FIELDS
 from emr_fl_shared.deidentify.folding import fold
 from emr_fl_shared.deidentify.gate import is_off, measure_site, refuse_below
+from emr_fl_shared.deidentify.name_shape import name_shape
 from emr_fl_shared.deidentify.risk import chapter_of, coarsen, group_of, measure_risk
 from emr_fl_shared.durable import write_durably
 from emr_fl_shared.errors import UsageError
@@ -36,6 +37,7 @@ _ALWAYS = frozenset({"record_id", "patient_id"})
 _SEXES = {"男": "男", "女": "女", "m": "男", "f": "女", "male": "男", "female": "女"}
 _SEX_CODES = frozenset("0129")  # GB/T 2261.1
 _AGE = re.compile(r"[\d.]{1,5}\+?(?:-\d{2})?[岁月天日周个小时半余YyMmDd\d ]{0,8}")
+_NAME = "PATIENT_NAME"
 _BOM = "\ufeff"
 SAY_EVERY = 5000
 
@@ -137,21 +139,28 @@ def _clean(
 
 
 def _without_strays(original: Record, clean: Record, cleaner: Deidentifier) -> Record:
-    """The cleaned record with nothing unforeseen in its short columns: labels and codes cleaned too, sex and age only if they are such."""
+    """The cleaned record with nothing unforeseen in its short columns: labels and codes cleaned too, no cell that is nothing but a name,
+    sex and age only if they are such."""
     known = {**original.identifiers, "patient_id": original.patient_id, "record_id": original.record_id}
 
-    def each(values: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(cleaner.text(value, known)[0] for value in values)
+    def each(values: tuple[str, ...], *, loose: bool) -> tuple[str, ...]:
+        return tuple(_no_name(cleaner.text(value, known)[0], loose=loose) for value in values)
 
     sex = fold(original.sex).strip().lower()
     age = fold(clean.age).strip()
     return replace(
         clean,
-        diagnosis_codes=each(original.diagnosis_codes),
-        labels=each(original.labels),
+        diagnosis_codes=each(original.diagnosis_codes, loose=True),
+        diagnosis_text=_no_name(clean.diagnosis_text, loose=False),
+        labels=each(original.labels, loose=False),
         sex=sex if sex in _SEX_CODES else _SEXES.get(sex.rstrip("性"), ""),
         age=age if _AGE.fullmatch(age) else "",
     )
+
+
+def _no_name(value: str, *, loose: bool) -> str:
+    """`value`, or a placeholder for a cell that is a name and nothing else: no cue tells the cleaner of it."""
+    return f"[{_NAME}]" if name_shape().is_whole(fold(value).strip(), loose=loose) else value
 
 
 def csv_bytes(records: Sequence[Record]) -> Iterator[bytes]:

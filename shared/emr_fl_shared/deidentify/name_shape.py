@@ -126,11 +126,26 @@ class NameShape:
                 continue
             typical = self.is_given(part)
             looks_it = clear and given == 2 and typical
-            if (clinical.hold if looks_it else clinical.refuse)(start, end):
+            # a compound surname may be a place as well: 濮阳
+            compound = surname == 2 and given == 2 and self.may_be_given(part)
+            if (clinical.hold if looks_it or compound else clinical.refuse)(start, end):
                 continue
             if looks_it or (self.ends(text, end) and (typical or (clear and self.may_be_given(part)))):
                 return surname + given
         return 0
+
+    def is_whole(self, text: str, *, loose: bool = False) -> bool:
+        """Whether `text`, a whole cell, is a name and nothing else; `loose`: any surname and one typical character, where a
+        cell should not hold words at all."""
+        surname = self.surname(text, 0)
+        if not surname:
+            return False
+        clinical = self.words_of(text)
+        if not loose:
+            return self.length(text, 0, clinical) == len(text)
+        given = text[surname:]
+        fits = surname == 2 or any(char in self.given for char in given)
+        return 1 <= len(given) <= 2 and fits and self.may_be_given(given) and not clinical.hold(0, len(text))
 
 
 @cache
