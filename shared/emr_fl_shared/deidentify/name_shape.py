@@ -144,7 +144,8 @@ class NameShape:
         if not loose:
             return self.length(text, 0, clinical) == len(text)
         given = text[surname:]
-        fits = surname == 2 or any(char in self.given for char in given)
+        some = any if self.is_clear(text, 0) else all
+        fits = surname == 2 or some(char in self.given for char in given)
         return 1 <= len(given) <= 2 and fits and self.may_be_given(given) and not clinical.hold(0, len(text))
 
 

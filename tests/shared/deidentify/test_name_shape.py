@@ -13,7 +13,7 @@ def test_a_cell_that_is_a_name(name: str) -> None:
     assert name_shape().is_whole(name) and name_shape().is_whole(name, loose=True)
 
 
-@pytest.mark.parametrize("name", ["成霁", "白霁澍", "江翊"])
+@pytest.mark.parametrize("name", ["成霁", "白霁珺", "张翊澍"])
 def test_rare_ones_only_where_no_words_should_be(name: str) -> None:
     assert name_shape().is_whole(name, loose=True)
 
