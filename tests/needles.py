@@ -48,13 +48,16 @@ class Needles:
 
     values: Iterable[str]
     _forms: dict[int, list[tuple[bytes, str]]] = field(default_factory=dict)
+    _searched: dict[Path, tuple[int, int, int]] = field(default_factory=dict)
+    """Files that were clean, with inode, size and time of change: not read again while they stay as they are."""
 
     def __post_init__(self) -> None:
         for value in self.values:
             for form in {coded for text in spellings(value) for coded in encodings(text)}:
                 head = int.from_bytes(form[:HEAD], "little")
                 self._forms.setdefault(head, []).append((form, value))
-        self._heads = np.array(sorted(self._forms), dtype=np.uint32)
+        self._begin = np.zeros(1 << 24, dtype=bool)  # by the last three bytes of a head
+        self._begin[[head >> 8 for head in self._forms]] = True
 
     def find(self, content: bytes) -> set[str]:
         """The values that `content` holds, also inside of ZIP archives."""
@@ -72,9 +75,9 @@ class Needles:
             if usable < 1:
                 continue
             words = np.frombuffer(content, dtype="<u4", count=usable, offset=offset)
-            for index in np.flatnonzero(np.isin(words, self._heads)):
+            for index in np.flatnonzero(self._begin[words >> 8]):
                 start = offset + int(index) * HEAD
-                for form, value in self._forms[int(words[index])]:
+                for form, value in self._forms.get(int(words[index]), ()):
                     if content.startswith(form, start):
                         found.add(value)
         return found
@@ -90,8 +93,13 @@ class Needles:
             hits = self._find(str(path).encode("utf-8", "surrogateescape"))
             try:
                 if path.is_file():
-                    hits |= self.find(path.read_bytes())
+                    status = path.stat()
+                    stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
                     searched += 1
+                    if self._searched.get(path) != stamp:
+                        hits |= self.find(path.read_bytes())
+                        if not hits:
+                            self._searched[path] = stamp
             except FileNotFoundError:  # a living federation: it was there a moment ago
                 continue
             if hits:

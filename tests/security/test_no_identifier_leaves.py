@@ -29,6 +29,7 @@ from needles import Needles
 from planted import planted
 
 VICTIM = "north"
+ROUNDS = 6
 TEXTS = ("主诉", "现病史", "既往史", "初步诊断")
 LAST = ("欧阳", "尉迟", "慕容", "皇甫", "濮阳", "澹台", "淳于", "宇文", "赫连", "轩辕")
 FIRST = "筱懿霁骁珺翊赟玥珩璟昶婧昀澍祎"
@@ -79,6 +80,8 @@ def plant(export: Path) -> Planted:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
+        # a row that can't be read as a record goes to the quarantine as it is
+        csv.writer(file).writerow([*rows[0].values(), *found.by_column[columns[0]]])
     return found
 
 
@@ -115,7 +118,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         )  # as on a machine where somebody debugs
         try:
             tap = (str(Path(__file__).with_name("tapped_server.py")), str(capture))
-            with federation(folder / "federation", rounds=3, server_program=tap) as running:
+            with federation(folder / "federation", rounds=ROUNDS, server_program=tap) as running:
                 yield tell(running, around, capture)
         finally:
             resource.setrlimit(resource.RLIMIT_CORE, before)
@@ -142,16 +145,18 @@ def tell(running: Loopback, around: Path, capture: Path) -> Seen:
     command("data", "deidentify", export, "--config", site, *copy)
     command("client", "check", "--site", VICTIM, "--kit", running.kit(VICTIM), "--offline", "--json")
 
+    def trains() -> None:
+        running.until(lambda: running.progress()["phase"] == "training", "a round", every=0.02)
+
     start_all(running)
     running.until(lambda: running.training(VICTIM, 1), "round 1", every=0.02)
-    story.midway |= search(story)
     worker = running.child(VICTIM, "join.worker")
     for member in (worker, psutil.Process(running.processes[VICTIM].pid)):
         story.core_limits.add(member.rlimit(psutil.RLIMIT_CORE))
     story.peers |= peers(running)
     worker.send_signal(signal.SIGSEGV)
-    running.until(lambda: 1 in running.checkpoints(), "round 1 on disk")
-    running.until(lambda: running.training("east", 2), "round 2", every=0.02)
+    story.midway |= search(story)
+    trains()
     running.kill("server")
     running.kill("east")
     running.processes[VICTIM].send_signal(signal.SIGABRT)
@@ -160,7 +165,7 @@ def tell(running: Loopback, around: Path, capture: Path) -> Seen:
     running.start_server(resume=True)
     running.start_site("east")
     running.start_site(VICTIM)
-    running.until(lambda: running.training(VICTIM, 3), "round 3", every=0.02)
+    trains()
     story.peers |= peers(running)
     story.midway |= search(story)
     finish_all(running)
