@@ -128,9 +128,10 @@ def evaluate(
         standard,
         held_out,
         precision=choose_precision("auto", torch.device("cpu"), saved.encoder.parameters),
+        chapters=saved.labels.chapters,
     )
     logits = {name: evaluator.logits(held) for name, held in held_out.items()}
-    scores = score_sets(logits, held_out, saved.decision)
+    scores = score_sets(logits, held_out, saved.decision, chapters=saved.labels.chapters)
     if "adversarial" in wanted:
         attacked = evaluator.attack(saved.decision, Attack(seed=seed))
         if attacked is not None:

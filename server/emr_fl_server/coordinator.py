@@ -41,6 +41,7 @@ def make_federation(settings: Settings, folder: Path, held_out: HeldOutSets) -> 
             threshold=settings.evaluation.threshold,
             batch_size=settings.evaluation.batch_size,
             precision=choose_precision("auto", device, encoder.parameters),
+            chapters=taxonomy.chapters,
         )
 
     return Federation(settings, folder, make_evaluator, held_out.labels, run=folder.name)

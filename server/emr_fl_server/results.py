@@ -51,6 +51,8 @@ def build_results(
         "parameters": federation.evaluator.encoder.parameters,
         "model": settings.model.name,
         "taxonomy": settings.labels.taxonomy,
+        "taxonomy_version": federation.taxonomy.version,
+        "taxonomy_checksum": federation.taxonomy.checksum,
         "versions": {
             **{name: version(name) for name in ("emr-fl", "flwr", "torch", "transformers")},
             "python": platform.python_version(),
@@ -74,9 +76,17 @@ def build_results(
         "privacy": {"epsilon": None, "delta": None},
         "history": list(last.history),
         "per_label": [
-            {**row, "id": ids[row["zh"]].id, "en": ids[row["zh"]].en} if row["zh"] in ids else row
+            {
+                **row,
+                "id": ids[row["zh"]].id,
+                "en": ids[row["zh"]].en,
+                "chapter": ids[row["zh"]].chapter,
+            }
+            if row["zh"] in ids
+            else row
             for row in detail["per_label"]
         ],
+        "per_chapter": detail["per_chapter"],
         "reliability": detail["reliability"],
     }
 

@@ -18,7 +18,7 @@ from emr_fl_shared.deidentify.operators import year_and_month
 from emr_fl_shared.deidentify.pseudonym import pseudonym
 from emr_fl_shared.errors import DataError
 from emr_fl_shared.labels import Taxonomy, map_labels
-from emr_fl_shared.labels.taxonomy import fold_name
+from emr_fl_shared.labels.names import fold_name
 from emr_fl_shared.messages import tr
 from emr_fl_shared.records import Record, note_text
 from emr_fl_shared.sources import AnySource, SourceReport, as_source, iter_records

@@ -86,7 +86,7 @@ def train_and_score(job: Job) -> dict[str, Any]:
     model = TfidfBaseline()
     model.fit(texts, np.concatenate(labels), (job.validation.texts, job.validation.y))
     return {
-        name: score_set(held_out.y, model.probabilities(held_out.texts), model.decision)
+        name: score_set(held_out.y, model.probabilities(held_out.texts), model.decision, taxonomy.chapters)
         for name, held_out in job.sets.items()
     }
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emr_fl_server.evaluation.attacks import attack as attack_texts
-from emr_fl_server.evaluation.scoring import per_label_scores, score_sets
+from emr_fl_server.evaluation.scoring import per_chapter_scores, per_label_scores, score_sets
 from emr_fl_server.evaluation.sets import HeldOutSet
 from emr_fl_shared.config.settings import Attack
 from emr_fl_shared.metrics import Decision, fit_decision, reliability_bins
@@ -47,6 +47,8 @@ class Evaluator:
     threshold: float | None = None
     batch_size: int = 128
     precision: Precision = field(default_factory=Precision)
+    chapters: Sequence[str] = ()
+    """The chapter of ICD-10 of each label; empty: scores are of labels alone."""
     _token_ids: dict[str, list[list[int]]] = field(default_factory=dict, repr=False)
 
     def score(self, tensors: Mapping[str, NDArray[np.float32]], *, single_label: bool) -> RoundScores:
@@ -57,16 +59,22 @@ class Evaluator:
         if self.threshold is not None and decision.kind == "threshold":
             decision = Decision("threshold", self.threshold, decision.temperature)
         logits = {name: self.logits(held_out) for name, held_out in self.sets.items()}
-        validation = score_sets({"validation": validation_logits}, {"validation": self.validation}, decision)
-        return RoundScores(decision, validation["validation"], score_sets(logits, self.sets, decision))
+        validation = self._scored(
+            {"validation": validation_logits}, {"validation": self.validation}, decision
+        )
+        return RoundScores(decision, validation["validation"], self._scored(logits, self.sets, decision))
 
     def detail(self, tensors: Mapping[str, NDArray[np.float32]], decision: Decision) -> dict[str, Any]:
-        """What the report shows of the final model: scores per label and the reliability curve, on `standard`."""
+        """What the report shows of the final model: scores per label and per chapter and the reliability curve, on
+        `standard`."""
         load_tensors(self.encoder.model, tensors)
         standard = self.sets["standard"]
         probabilities = decision.probabilities(self.logits(standard))
         return {
             "per_label": per_label_scores(standard.y, probabilities, decision, self.encoder.labels),
+            "per_chapter": per_chapter_scores(standard.y, probabilities, decision, self.chapters)
+            if any(self.chapters)
+            else [],
             "reliability": reliability_bins(standard.y, probabilities),
         }
 
@@ -99,7 +107,7 @@ class Evaluator:
             max_changed=settings.max_changed,
         )
         attacked = HeldOutSet("adversarial", list(result.texts), chosen.y, chosen.patients)
-        scores = score_sets(
+        scores = self._scored(
             {"standard": clean_logits, "adversarial": self._of_texts(list(result.texts))},
             {"standard": chosen, "adversarial": attacked},
             decision,
@@ -119,6 +127,11 @@ class Evaluator:
         if held_out.name not in self._token_ids:
             self._token_ids[held_out.name] = self._encode(held_out.texts)
         return self._predict(self._token_ids[held_out.name])
+
+    def _scored(
+        self, logits: Mapping[str, Logits], sets: Mapping[str, HeldOutSet], decision: Decision
+    ) -> dict[str, dict[str, Any]]:
+        return score_sets(logits, sets, decision, chapters=self.chapters)
 
     def _of_texts(self, texts: Sequence[str]) -> Logits:
         return self._predict(self._encode(texts))

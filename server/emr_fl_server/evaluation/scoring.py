@@ -10,10 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from emr_fl_server.evaluation.sets import HeldOutSet
 from emr_fl_shared.errors import DataError
+from emr_fl_shared.labels import chapters as icd10_chapters
 from emr_fl_shared.labels import frequency_groups
 from emr_fl_shared.messages import tr
 from emr_fl_shared.metrics import (
     Decision,
+    by_chapter,
     macro_f1_interval,
     per_label_f1,
     precision_recall_per_label,
@@ -45,9 +47,11 @@ def score_sets(
     sets: Mapping[str, HeldOutSet],
     decision: Decision,
     *,
+    chapters: Sequence[str] = (),
     interval_seed: int | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Scores by set, as in `results.json`: what `score_set` gives and, beside a set `standard`, the `drop` of the others.
+    `chapters` as for `score_set`.
 
     `drop` = (standard − set) / standard on macro-F1, None when standard is 0. With `interval_seed`, also
     `macro_f1_interval` = [low, high]: 95 %, bias-corrected, whole patients drawn. Raises DataError for logits that do not
@@ -56,7 +60,7 @@ def score_sets(
     scores: dict[str, dict[str, Any]] = {}
     for name, held_out in sets.items():
         probabilities = decision.probabilities(logits[name])
-        scores[name] = dict(score_set(held_out.y, probabilities, decision))
+        scores[name] = dict(score_set(held_out.y, probabilities, decision, chapters))
         if interval_seed is not None:
             patients = [patient or row for row, patient in enumerate(held_out.patients)]
             interval = macro_f1_interval(
@@ -89,27 +93,50 @@ def per_label_scores(
             got=str(len(labels)),
             expected=str(y.shape[1]),
         )
-    f1 = per_label_f1(y, decided)
-    precision, recall = precision_recall_per_label(y, decided)
-    support = y.sum(axis=0)
-    groups = frequency_groups(support)
+    groups = frequency_groups(y.sum(axis=0))
     rows: list[dict[str, Any]] = []
-    for index, label in enumerate(labels):
-        occurs = support[index] > 0
+    for index, (label, figures) in enumerate(zip(labels, _figures(y, decided), strict=True)):
         named = (
             {"id": index, "zh": label, "en": ""}
             if isinstance(label, str)
             else {"id": label.id, "zh": label.zh, "en": label.en}
         )
-        rows.append(
-            {
-                **named,
-                "support": int(support[index]),
-                "predicted": int(decided[:, index].sum()),
-                "f1": float(f1[index]) if occurs else None,
-                "precision": float(precision[index]) if occurs else None,
-                "recall": float(recall[index]) if occurs else None,
-                "group": groups[index],
-            }
-        )
+        rows.append({**named, **figures, "group": groups[index]})
     return rows
+
+
+def per_chapter_scores(
+    y: NDArray[np.bool_], probabilities: ArrayLike, decision: Decision, of_labels: Sequence[str]
+) -> list[dict[str, Any]]:
+    """A row for each chapter of `of_labels` (the chapter of each label, empty where it has none), in the order of the book:
+    {chapter, zh, en, labels, support, predicted, f1, precision, recall}. `labels` counts the labels in it."""
+    names, (truth, decided) = by_chapter(of_labels, y, decision.decide(probabilities))
+    figures = dict(zip(names, _figures(truth, decided), strict=True))
+    return [
+        {
+            "chapter": chapter.numeral,
+            "zh": chapter.zh,
+            "en": chapter.en,
+            "labels": list(of_labels).count(chapter.numeral),
+            **figures[chapter.numeral],
+        }
+        for chapter in icd10_chapters()
+        if chapter.numeral in figures
+    ]
+
+
+def _figures(y: NDArray[np.bool_], decided: NDArray[np.bool_]) -> list[dict[str, Any]]:
+    """{support, predicted, f1, precision, recall} of each column; the last three are None for one that never occurs in `y`."""
+    f1 = per_label_f1(y, decided)
+    precision, recall = precision_recall_per_label(y, decided)
+    support = y.sum(axis=0)
+    return [
+        {
+            "support": int(support[index]),
+            "predicted": int(decided[:, index].sum()),
+            "f1": float(f1[index]) if support[index] else None,
+            "precision": float(precision[index]) if support[index] else None,
+            "recall": float(recall[index]) if support[index] else None,
+        }
+        for index in range(y.shape[1])
+    ]

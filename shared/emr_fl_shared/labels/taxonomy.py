@@ -8,7 +8,6 @@ import io
 import json
 import re
 import tomllib
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
@@ -17,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from emr_fl_shared.errors import DataError, EmrFlError, SettingsError
+from emr_fl_shared.labels.chapters import chapters, chapters_reached, main_chapter
 from emr_fl_shared.labels.icd10 import UNMAPPED, category_index, parse_code, parse_range
+from emr_fl_shared.labels.names import fold_name
 from emr_fl_shared.messages import tr
 
 OUTPATIENT = "outpatient-50"
@@ -50,11 +51,6 @@ class CodeResult:
     mark: str = ""
 
 
-def fold_name(name: str) -> str:
-    """A label's name without case, width and blanks, as names are compared."""
-    return re.sub(r"\s+", "", unicodedata.normalize("NFKC", name)).casefold()
-
-
 @dataclass(frozen=True)
 class Taxonomy:
     """The labels in their order: index in the model's output = position here."""
@@ -70,6 +66,11 @@ class Taxonomy:
     def names(self) -> list[str]:
         """The stable names, in order."""
         return [label.name for label in self.labels]
+
+    @property
+    def chapters(self) -> list[str]:
+        """The chapter of ICD-10 of each label, in order; empty where a label has none."""
+        return [label.chapter for label in self.labels]
 
     @cached_property
     def checksum(self) -> str:
@@ -146,9 +147,9 @@ class Taxonomy:
 def load_taxonomy(spec: str | Path) -> Taxonomy:
     """A label set: built in (`outpatient-50`), or a CSV or TOML file with id, zh, en and ICD-10 ranges.
 
-    CSV: columns `id,zh,en,icd10_ranges`, ranges separated by commas inside quotation marks; lines `# version: 2`
-    above the header. TOML: `name`, `version` and `[[labels]]` with `id`, `zh`, `en`, `icd10 = ["I10-I15"]`.
-    `en` and the ranges may be left out. Raises `SettingsError` with all problems at once.
+    CSV: columns `id,zh,en,icd10_ranges,chapter`, ranges separated by commas inside quotation marks; lines `# version: 2`
+    above the header. TOML: `name`, `version` and `[[labels]]` with `id`, `zh`, `en`, `icd10 = ["I10-I15"]`, `chapter`.
+    `en`, ranges and chapter may be left out; the chapter is then the one that holds most of the ranges' categories. Raises `SettingsError` with all problems at once.
     """
     if isinstance(spec, str) and spec in BUILT_IN:
         return _built_in(spec)
@@ -215,23 +216,16 @@ def _built_in(name: str) -> Taxonomy:
     return _from_csv(resource.read_text("utf-8"), name, name)
 
 
-@cache
-def _chapters() -> tuple[tuple[str, int, int], ...]:
-    text = (files("emr_fl_shared") / "resources" / "labels" / "chapters.csv").read_text("utf-8")
-    rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
-    return tuple((row["chapter"], *parse_range(row["icd10_ranges"])) for row in rows)
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A label as its file has it; `place` names it in problems."""
 
-
-def _chapter_of(ranges: Sequence[str]) -> str:
-    """The chapter that holds most categories of the ranges; the earlier one of equals."""
-    sizes: dict[str, int] = {}
-    for text in ranges:
-        first, last = parse_range(text)
-        for chapter, begin, end in _chapters():
-            overlap = min(last, end) - max(first, begin) + 1
-            if overlap > 0:
-                sizes[chapter] = sizes.get(chapter, 0) + overlap
-    return max(sizes, key=lambda chapter: sizes[chapter], default="")
+    place: str
+    id: str
+    zh: str
+    en: str
+    ranges: list[str]
+    chapter: str
 
 
 def _from_csv(text: str, name: str, where: str) -> Taxonomy:
@@ -260,12 +254,13 @@ def _from_csv(text: str, name: str, where: str) -> Taxonomy:
             continue
         ranges = _RANGE_SEPARATORS.split((row.get(range_header) or "").strip()) if range_header else []
         rows.append(
-            (
+            _Row(
                 f"row {number}",
                 cells["id"],
                 cells["zh"],
                 cells.get("en", ""),
                 [part for part in ranges if part],
+                cells.get("chapter", ""),
             )
         )
     return _build(meta.get("name", name), meta.get("version", "1"), rows, where)
@@ -293,21 +288,20 @@ def _from_toml(text: str, path: Path) -> Taxonomy:
             _RANGE_SEPARATORS.split(ranges) if isinstance(ranges, str) else [str(part) for part in ranges]
         )
         rows.append(
-            (
+            _Row(
                 f"labels[{number}]",
                 str(item.get("id", "")),
                 str(item.get("zh", "")),
                 str(item.get("en", "")),
                 [p for p in listed if p],
+                str(item.get("chapter", "")),
             )
         )
     return _build(str(value.get("name", path.stem)), str(value.get("version", "1")), rows, where)
 
 
-def _build(
-    name: str, version: str, rows: Sequence[tuple[str, str, str, str, list[str]]], where: str
-) -> Taxonomy:
-    """Labels of the rows (place, id, zh, en, ranges). Raises `SettingsError` with every problem found."""
+def _build(name: str, version: str, rows: Sequence[_Row], where: str) -> Taxonomy:
+    """Labels of the rows. Raises `SettingsError` with every problem found."""
     problems: list[EmrFlError] = []
 
     def problem(place: str, message: str, got: str = "", expected: str = "") -> None:
@@ -317,7 +311,8 @@ def _build(
     ids: dict[int, str] = {}
     names: dict[str, str] = {}
     owner: dict[int, str] = {}
-    for place, raw_id, zh, en, ranges in rows:
+    for row in rows:
+        place, raw_id, zh, en = row.place, row.id, row.zh, row.en
         if not raw_id.isdigit():
             problem(place, tr("the id is not a number", "id 不是数字"), raw_id or "∅", "1, 2, 3 …")
             continue
@@ -333,7 +328,7 @@ def _build(
             problem(place, tr("the same name twice", "名称重复"), f"{zh} ({names[folded]})")
         names.setdefault(folded, place)
         good: list[str] = []
-        for text in ranges:
+        for text in row.ranges:
             try:
                 first, last = parse_range(text)
             except ValueError:
@@ -346,9 +341,18 @@ def _build(
             for category in range(first, last + 1):
                 owner.setdefault(category, place)
             good.append(text.strip())
-        labels.append(
-            Label(number, zh.strip(), zh.strip(), en.strip() or zh.strip(), tuple(good), _chapter_of(good))
-        )
+        chapter = row.chapter.strip().upper() or main_chapter(good)
+        reached = chapters_reached(good)
+        if chapter and chapter not in {known.numeral for known in chapters()}:
+            problem(place, tr("no chapter of ICD-10", "不是 ICD-10 的章"), row.chapter, "I … XXII")
+        elif reached and chapter not in reached:
+            problem(
+                place,
+                tr("the chapter holds none of the label's codes", "该章不含此标签的任何编码"),
+                chapter,
+                ", ".join(reached),
+            )
+        labels.append(Label(number, zh.strip(), zh.strip(), en.strip() or zh.strip(), tuple(good), chapter))
     if not rows:
         problem("labels", tr("the label set has no label", "标签体系没有标签"))
     elif len(labels) == 1 and not problems:

@@ -2,6 +2,7 @@
 
 from emr_fl_shared.metrics.bootstrap import RESAMPLES, Interval, bootstrap_interval, macro_f1_interval
 from emr_fl_shared.metrics.calibration import ECE_BINS, ece_labelwise, ece_top_label, reliability_bins
+from emr_fl_shared.metrics.chapters import by_chapter
 from emr_fl_shared.metrics.classification import (
     labels_absent,
     macro_f1,
@@ -29,6 +30,7 @@ __all__ = [
     "Interval",
     "best_threshold",
     "bootstrap_interval",
+    "by_chapter",
     "ece_labelwise",
     "ece_top_label",
     "fit_decision",

@@ -14,7 +14,8 @@ from importlib.resources import files
 
 from emr_fl_shared.labels import Taxonomy, parse_code, parse_range
 from emr_fl_shared.labels.icd10 import category_index
-from emr_fl_shared.labels.taxonomy import BUILT_IN, CodeResult, fold_name
+from emr_fl_shared.labels.names import fold_name
+from emr_fl_shared.labels.taxonomy import BUILT_IN, CodeResult
 from emr_fl_shared.quality.cell_values import read_age, read_sex
 from emr_fl_shared.quality.finding import RECORDS, Finding, Wording, defect
 from emr_fl_shared.quality.registry import Export, register

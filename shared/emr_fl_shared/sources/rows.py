@@ -94,7 +94,8 @@ def records_of(
         labels = _split(cells[labels_at], _LABEL_SEPARATORS) if labels_at is not None else ()
         if free_text_labels and "diagnosis_text" in columns.fields:
             labels = _split(cells[columns.fields["diagnosis_text"]], _LABEL_SEPARATORS)
-        if require_labels and not codes and not labels:
+        written = labels_at is None and bool(values.get("diagnosis_text"))
+        if require_labels and not (codes or labels or written):
             leave_out(row, NO_LABEL)
             continue
         if short and report.format == "csv":  # a workbook does not store empty cells
