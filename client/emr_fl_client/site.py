@@ -28,7 +28,8 @@ from emr_fl_shared.deidentify.configured import files_digest, site_deidentifier
 from emr_fl_shared.deidentify.gate import is_off, measure_site, refuse_below
 from emr_fl_shared.durable import write_durably
 from emr_fl_shared.errors import EmrFlError, FederationError
-from emr_fl_shared.labels import Taxonomy
+from emr_fl_shared.labels import NO_LOCAL_LABELS, Taxonomy
+from emr_fl_shared.labels.local import LocalMapping
 from emr_fl_shared.memory import peak_rss_mb
 from emr_fl_shared.messages import tr
 from emr_fl_shared.metrics import Decision, score_set
@@ -95,7 +96,8 @@ class Site:
     """A hospital: its name, its settings, what it keeps between rounds in memory (data and model shell), and the
     folder for what must survive its process (`state_folder`; what is of a record there is de-identified and sealed).
 
-    `key` keys the pseudonyms; `seal_key` seals what is kept of the records, where it is not to be the same.
+    `key` keys the pseudonyms; `seal_key` seals what is kept of the records, where it is not to be the same. `local_labels`: the
+    site's own mapping, its signature checked.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Site:
     key: bytes = field(repr=False)
     progress: Progress = field(default=lambda _: None, repr=False)
     seal_key: bytes | None = field(default=None, repr=False)
+    local_labels: LocalMapping | None = field(default=None, repr=False)
     _data: tuple[str, SiteData] | None = field(default=None, repr=False)
     _encoder: tuple[str, Encoder] | None = field(default=None, repr=False)
 
@@ -176,7 +179,8 @@ class Site:
         """The site's records, prepared on first use (or taken from the sealed cache) and kept in memory.
 
         Raises `DataError` if nothing is left to train on, `PolicyError` if the split ledger is damaged or the site's own
-        de-identification finds too few of the identifiers that it plants into the records.
+        de-identification finds too few of the identifiers that it plants into the records, `SettingsError` if the site's own
+        mapping does not fit the label set.
         """
         key = f"{taxonomy.checksum}|{training.split}|{training.validation_share}|{seed}"
         if self._data is None or self._data[0] != key:
@@ -187,16 +191,21 @@ class Site:
                 progress=self.progress,
             )
             cleaner = site_deidentifier(self.settings, key=self.key)
+            own = self.local_labels
             prepared = store.prepared(
                 self.settings.records_source(),
                 self.settings.columns,
                 taxonomy,
                 key=self.key,
                 settings={
-                    **self.settings.model_dump(mode="json", exclude={"source", "model", "policy"}),
+                    **self.settings.model_dump(
+                        mode="json", exclude={"source", "model", "policy", "local_labels"}
+                    ),
                     "files": files_digest(self.settings),
+                    "local_labels": own.digest if own is not None else "",
                 },
                 deidentifier=cleaner,
+                local=own.bind(taxonomy) if own is not None else NO_LOCAL_LABELS,
             )
             self._pass_gate(prepared, cleaner)
             split = store.split(

@@ -17,7 +17,7 @@ from emr_fl_shared.deidentify.masking import mask_leakage
 from emr_fl_shared.deidentify.operators import year_and_month
 from emr_fl_shared.deidentify.pseudonym import pseudonym
 from emr_fl_shared.errors import DataError
-from emr_fl_shared.labels import Taxonomy, map_labels
+from emr_fl_shared.labels import NO_LOCAL_LABELS, LocalLabels, Taxonomy, map_labels
 from emr_fl_shared.labels.names import fold_name
 from emr_fl_shared.messages import tr
 from emr_fl_shared.records import Record, note_text
@@ -98,9 +98,10 @@ def prepare_read(
     key: bytes,
     where: str,
     deidentifier: Deidentifier | None = None,
+    local: LocalLabels = NO_LOCAL_LABELS,
 ) -> Prepared:
-    """Prepare what was read from `where`, each record once. Raises `DataError` if no record is left."""
-    prepared = prepare_records(records, taxonomy, key=key, deidentifier=deidentifier)
+    """Prepare what was read from `where`, each record once; `local`: the site's own mapping. Raises `DataError` if no record is left."""
+    prepared = prepare_records(records, taxonomy, key=key, deidentifier=deidentifier, local=local)
     prepared.dropped.update(report.skipped)
     if not prepared.texts:
         raise DataError(
@@ -117,7 +118,12 @@ def prepare_read(
 
 
 def prepare_records(
-    records: Iterable[Record], taxonomy: Taxonomy, *, key: bytes, deidentifier: Deidentifier | None = None
+    records: Iterable[Record],
+    taxonomy: Taxonomy,
+    *,
+    key: bytes,
+    deidentifier: Deidentifier | None = None,
+    local: LocalLabels = NO_LOCAL_LABELS,
 ) -> Prepared:
     """Prepare records, each read once."""
     deidentifier = deidentifier or Deidentifier(key=key)
@@ -131,7 +137,7 @@ def prepare_records(
     leaks = 0
     seen: Counter[str] = Counter()
     for record in deidentifier.ahead(records):
-        indices, reasons = map_labels(record, taxonomy)
+        indices, reasons = map_labels(record, taxonomy, local)
         unmapped.update(reasons)
         if not indices:
             dropped["no-label"] += 1

@@ -20,7 +20,7 @@ from emr_fl_client.dataset.split import NO_MONTH, Kind, Split, split_records
 from emr_fl_shared.deidentify import Deidentifier
 from emr_fl_shared.durable import discard_partial, storage_error
 from emr_fl_shared.errors import DataError, StorageError
-from emr_fl_shared.labels import Taxonomy
+from emr_fl_shared.labels import NO_LOCAL_LABELS, LocalLabels, Taxonomy
 from emr_fl_shared.locks import in_turn
 from emr_fl_shared.messages import tr
 from emr_fl_shared.preparation import Prepared, prepare_read
@@ -54,10 +54,12 @@ class RecordStore:
         key: bytes,
         settings: Mapping[str, Any],
         deidentifier: Deidentifier | None = None,
+        local: LocalLabels = NO_LOCAL_LABELS,
     ) -> Prepared:
         """The site's prepared records, from the cache if they are there; the same either way.
 
-        `key` keys the pseudonyms; `settings`: whatever else decides what comes out; `deidentifier` stands in for the default one.
+        `key` keys the pseudonyms; `settings`: whatever else decides what comes out; `deidentifier` stands in for the default one;
+        `local`: the site's own mapping of labels, whose digest belongs into `settings`.
         Raises `DataError` if the source can't be read or no record is left.
         """
         self._progress({"doing": "reading"})
@@ -77,6 +79,7 @@ class RecordStore:
                 key=key,
                 where=str(as_source(source)),
                 deidentifier=deidentifier,
+                local=local,
             )
             self._keep(name, prepared)
         return prepared

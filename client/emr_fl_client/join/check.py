@@ -23,7 +23,8 @@ from emr_fl_shared.deidentify.gate import is_off, measure_site, refuse_below
 from emr_fl_shared.deidentify.measurement import wilson
 from emr_fl_shared.errors import EmrFlError, PolicyError, SettingsError
 from emr_fl_shared.hello import HelloReply
-from emr_fl_shared.labels import COLUMN, OUTPATIENT, load_taxonomy, map_labels
+from emr_fl_shared.labels import COLUMN, NO_LOCAL_LABELS, OUTPATIENT, load_taxonomy, map_labels
+from emr_fl_shared.labels.local import LocalMapping
 from emr_fl_shared.messages import tr
 from emr_fl_shared.quality import Level
 from emr_fl_shared.records import Record, note_text
@@ -157,11 +158,13 @@ def _data(place: Place, taxonomy_name: str | None) -> Iterator[Finding]:
         tr(f"{len(records)} read", f"读取 {len(records)} 条") + (f"; {noted}" if noted else ""),
         tr("look at these rows in the export", "请检查导出文件中的这些行") if noted else "",
     )
-    if taxonomy_name == COLUMN or (taxonomy_name is None and any(record.labels for record in records)):
+    own = place.local_labels
+    as_they_stand = own is None and taxonomy_name is None and any(record.labels for record in records)
+    if taxonomy_name == COLUMN or as_they_stand:
         yield _label_names(records, place.settings.policy.smallest_count)
     else:
         try:
-            yield _mapped_labels(records, taxonomy_name or OUTPATIENT)
+            yield _mapped_labels(records, taxonomy_name or OUTPATIENT, own)
         except EmrFlError as error:
             yield _stop(tr("labels", "标签"), error)
     try:
@@ -230,13 +233,14 @@ def _label_names(records: list[Record], smallest: int) -> Finding:
     )
 
 
-def _mapped_labels(records: list[Record], name: str) -> Finding:
-    """How many records have a label of the taxonomy, and how many of its labels occur."""
+def _mapped_labels(records: list[Record], name: str, own: LocalMapping | None) -> Finding:
+    """How many records have a label of the taxonomy, and how many of its labels occur; with the site's own mapping."""
     taxonomy = load_taxonomy(name)
+    local = own.bind(taxonomy) if own is not None else NO_LOCAL_LABELS
     mapped = 0
     labels: set[int] = set()
     for record in records:
-        indices, _ = map_labels(record, taxonomy)
+        indices, _ = map_labels(record, taxonomy, local)
         mapped += bool(indices)
         labels |= set(indices)
     share = mapped / max(1, len(records))
@@ -247,6 +251,11 @@ def _mapped_labels(records: list[Record], name: str) -> Finding:
         tr(
             f"{share:.0%} of the records have a label of {name}; {len(labels)} of {len(taxonomy.labels)} labels occur",
             f"{share:.0%} 的记录有 {name} 标签；出现 {len(labels)}/{len(taxonomy.labels)} 个标签",
+        )
+        + (
+            tr(f"; {len(local)} values mapped by the site", f"；本机构映射 {len(local)} 个值")
+            if local
+            else ""
         ),
         ""
         if level == "ok"

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emr_fl_client.own_key import own_key
+from emr_fl_client.own_labels import site_mapping
 from emr_fl_shared.config.loading import load_site_settings
-from emr_fl_shared.config.settings import SiteSettings
+from emr_fl_shared.config.settings import LOCAL_LABELS_FILE, SiteSettings
 from emr_fl_shared.errors import StorageError
 from emr_fl_shared.kit import SiteKit, read_site_kit
+from emr_fl_shared.kit.keys import load_node_public_key
+from emr_fl_shared.labels.local import LocalMapping
 from emr_fl_shared.messages import tr
 
 PSEUDONYM_FILE = "pseudonym.key"
@@ -24,6 +27,7 @@ class Place:
     settings: SiteSettings
     settings_path: Path
     state: Path
+    local_labels: LocalMapping | None = None
 
     @property
     def name(self) -> str:
@@ -50,10 +54,8 @@ class Places:
 
     def open(self) -> Place:
         """Read the kit and the settings. Raises `PolicyError`, `DataError` or `SettingsError`."""
-        folder = (self.kit or _find_kit(self.site)).absolute()
-        kit = read_site_kit(folder, name=self.site)
-        path = (self.config or kit.settings_path).absolute()
-        settings = load_site_settings(path)
+        kit, path, settings = self._read()
+        mapping = site_mapping(settings, public_key=load_node_public_key(kit.public_key.encode()))
         state = (self.state or path.parent / "state").absolute()
         try:
             state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -63,7 +65,18 @@ class Places:
                 where=str(state),
                 got=error.strerror or "",
             ) from None
-        return Place(kit, settings, path, state)
+        return Place(kit, settings, path, state, mapping)
+
+    def local_labels(self) -> tuple[SiteKit, Path]:
+        """The kit, and where the site's own mapping of labels is or would be; it is not read. Raises as `open` does."""
+        kit, path, settings = self._read()
+        return kit, Path(settings.local_labels or path.parent / LOCAL_LABELS_FILE)
+
+    def _read(self) -> tuple[SiteKit, Path, SiteSettings]:
+        folder = (self.kit or _find_kit(self.site)).absolute()
+        kit = read_site_kit(folder, name=self.site)
+        path = (self.config or kit.settings_path).absolute()
+        return kit, path, load_site_settings(path)
 
 
 def _find_kit(site: str) -> Path:

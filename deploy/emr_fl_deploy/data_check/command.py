@@ -48,6 +48,15 @@ def register(data: typer.Typer) -> None:
                 help=tr("folder for the rows that were left out", "存放被排除行的目录（仅供本院查看）")
             ),
         ] = None,
+        unmapped: Annotated[
+            Path | None,
+            typer.Option(
+                help=tr(
+                    "file (CSV) for the values that gave no label, with counts",
+                    "写出未映射到标签的值及其计数（CSV，仅供本院查看）",
+                )
+            ),
+        ] = None,
     ) -> int:
         return data_check(
             files or [],
@@ -57,6 +66,7 @@ def register(data: typer.Typer) -> None:
             as_json=json,
             page=page,
             quarantine=quarantine,
+            unmapped=unmapped,
         )
 
 
@@ -69,12 +79,14 @@ def data_check(
     as_json: bool = False,
     page: Path | None = None,
     quarantine: Path | None = None,
+    unmapped: Path | None = None,
 ) -> int:
     """Check the files, print and write what was asked for; returns the exit code."""
     import json
 
     from emr_fl_deploy.data_check.quarantine import Quarantine
     from emr_fl_deploy.data_check.sources import wanted
+    from emr_fl_deploy.data_check.unmapped import UnmappedValues
     from emr_fl_shared.quality import check_files
 
     asked = wanted(files, config, columns, taxonomy)
@@ -82,13 +94,17 @@ def data_check(
     if page is not None:
         _check_page(page)
     kept = Quarantine(quarantine, locations) if quarantine is not None else None
+    terms = UnmappedValues(unmapped) if unmapped is not None else None
     report = check_files(
         asked.sources,
         taxonomy=asked.taxonomy,
         rejected=kept.add if kept else None,
+        unmapped=terms.add if terms else None,
         progress=_progress if sys.stderr.isatty() else None,
     )
     written = kept.write() if kept else {}
+    if terms:
+        terms.write()
     if as_json:
         told = report.to_json()
         for file, shown in zip(report.files, told["files"], strict=True):
@@ -99,6 +115,8 @@ def data_check(
         _print(report)
         for target, rows in written.values():
             print(tr(f"{rows:,} rows in {target}", f"{rows:,} 行已写入 {target}"))
+        if terms:
+            print(tr(f"{len(terms):,} values in {unmapped}", f"{len(terms):,} 个值已写入 {unmapped}"))
     if page is not None:
         from emr_fl_deploy.data_check.page import write_page
 

@@ -12,7 +12,7 @@ from emr_fl_shared.errors import DataError, UsageError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.sources import AnySource, Rejected, describe_reason, read_headers, short_name
 
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
@@ -78,13 +78,14 @@ def _headers(file: AnySource, rows: Sequence[Rejected]) -> list[str]:
 
 
 def _encoded(headers: Sequence[str], rows: Sequence[Rejected]) -> Iterator[bytes]:
-    yield _BOM
-    yield _line([tr("row", "行号"), tr("reason", "原因"), *headers])
+    yield BOM
+    yield csv_line([tr("row", "行号"), tr("reason", "原因"), *headers])
     for row in rows:
-        yield _line([str(row.row), describe_reason(row.reason), *row.cells])
+        yield csv_line([str(row.row), describe_reason(row.reason), *row.cells])
 
 
-def _line(cells: Sequence[str]) -> bytes:
+def csv_line(cells: Sequence[str]) -> bytes:
+    """A line of CSV that no spreadsheet takes for a formula or splits in a cell."""
     buffer = io.StringIO(newline="")
     # Everything is quoted: a spreadsheet that expects semicolons must not split a cell at one.
     csv.writer(buffer, quoting=csv.QUOTE_ALL).writerow(

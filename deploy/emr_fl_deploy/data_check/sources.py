@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from emr_fl_client.own_labels import site_mapping
 from emr_fl_deploy.scoring import column_map
 from emr_fl_shared.config.loading import load_settings, load_site_settings, read_toml
 from emr_fl_shared.config.settings import SiteSettings
 from emr_fl_shared.errors import UsageError
+from emr_fl_shared.labels.local import LocalMapping
 from emr_fl_shared.messages import tr
 from emr_fl_shared.quality import Source
 from emr_fl_shared.sources import AnySource, as_source
@@ -28,16 +30,19 @@ def wanted(
 ) -> Wanted:
     """What the command line asks for.
 
-    `config` is a site's own file, whose columns hold for every file (and whose source is checked where no file is given), or the
+    `config` is a site's own file, whose columns and mapping of labels hold for every file (and whose source is checked where no file is given), or the
     settings of a federation: then its labels hold, and each file takes the columns of the site that it is the source of.
-    `columns` are `field=header` and win. Raises `SettingsError` and `UsageError` (no file, a file given twice).
+    `columns` are `field=header` and win. Raises `SettingsError`, `UsageError` (no file, a file given twice) and, for a
+    mapping that is not the site's own, `PolicyError`.
     """
     named: dict[AnySource, SiteSettings] = {}
     everywhere: dict[str, str] = {}
+    own: LocalMapping | None = None
     if config is not None:
         if "source" in read_toml(config):
             site = load_site_settings(config)
             everywhere = site.columns
+            own = site_mapping(site)
             named[_identity(site.records_source())] = site
         else:
             settings = load_settings(config).with_paths_from(config.parent)
@@ -56,7 +61,11 @@ def wanted(
             raise UsageError(tr("the same file twice", "同一文件出现两次"), where=str(source))
     given = column_map(columns)
     exports = tuple(
-        Source(source, {**(named[identity].columns if identity in named else everywhere), **given})
+        Source(
+            source,
+            {**(named[identity].columns if identity in named else everywhere), **given},
+            own or (site_mapping(named[identity]) if identity in named else None),
+        )
         for source, identity in zip(sources, identities, strict=True)
     )
     return Wanted(exports, taxonomy)

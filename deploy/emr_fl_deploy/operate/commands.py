@@ -1,4 +1,4 @@
-"""The commands of a running federation: `emr-fl server start|status|stop|health`, `emr-fl client check|join`."""
+"""The commands of a running federation: `emr-fl server start|status|stop|health`, `emr-fl client check|join|labels`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ def register(server: typer.Typer, client: typer.Typer) -> None:
     _health(server)
     _check(client)
     _join(client)
+    _labels(client)
 
 
 def _site() -> Any:
@@ -200,3 +201,54 @@ def _join(client: typer.Typer) -> None:
         from emr_fl_client.join.supervisor import Join
 
         return Join(Places(site, kit, config, state).open(), leave_when_finished).run()
+
+
+def _labels(client: typer.Typer) -> None:
+    labels = typer.Typer(
+        no_args_is_help=True,
+        help=tr("the site's own mapping, labels.local.toml", "本机构的标签映射 labels.local.toml"),
+    )
+    client.add_typer(labels, name="labels")
+
+    @labels.command(
+        help=tr("Check the mapping and sign it with the kit's key.", "核对映射并用套件密钥签名。")
+    )
+    def sign(
+        site: Annotated[str, _site()],
+        kit: Annotated[Path | None, _kit()] = None,
+        config: Annotated[Path | None, _config()] = None,
+        taxonomy: Annotated[str | None, _label_set()] = None,
+    ) -> None:
+        from emr_fl_client.join.place import Places
+        from emr_fl_client.own_labels import sign_mapping, signature_path
+
+        found, path = Places(site, kit, config).local_labels()
+        mapping = sign_mapping(path, found.node_key_path, taxonomy)
+        print(tr(f"signed: {signature_path(path)}", f"已签名：{signature_path(path)}"))
+        print(mapping.summary())
+
+    @labels.command(help=tr("Check the mapping and its signature.", "核对映射及其签名。"))
+    def check(
+        site: Annotated[str, _site()],
+        kit: Annotated[Path | None, _kit()] = None,
+        config: Annotated[Path | None, _config()] = None,
+        taxonomy: Annotated[str | None, _label_set()] = None,
+    ) -> None:
+        from emr_fl_client.join.place import Places
+        from emr_fl_client.own_labels import read_mapping
+        from emr_fl_shared.kit.keys import load_node_public_key
+        from emr_fl_shared.labels import load_taxonomy
+
+        found, path = Places(site, kit, config).local_labels()
+        mapping = read_mapping(path, public_key=load_node_public_key(found.public_key.encode()))
+        mapping.bind(load_taxonomy(taxonomy or mapping.taxonomy))
+        print(mapping.summary())
+
+
+def _label_set() -> Any:
+    return typer.Option(
+        help=tr(
+            "file of the label set, if not the built-in one that the mapping names",
+            "标签体系文件（默认为映射中写明的内置体系）",
+        )
+    )

@@ -10,12 +10,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from emr_fl_client.own_labels import site_mapping
 from emr_fl_shared.config import Settings
 from emr_fl_shared.config.settings import TINY
 from emr_fl_shared.deidentify.roster import read_roster
 from emr_fl_shared.errors import DataError, SettingsError, UsageError
 from emr_fl_shared.labels import (
     COLUMN,
+    NO_LOCAL_LABELS,
+    LocalLabels,
     Taxonomy,
     check_several,
     column_taxonomy,
@@ -119,7 +122,8 @@ def check_labels(settings: Settings) -> None:
 
 
 def check_sources(settings: Settings) -> None:
-    """Raises `SettingsError` or `DataError` for a set or a file that is not there, and for a staff roster that can't be used."""
+    """Raises `SettingsError` or `DataError` for a set or a file that is not there, and for a staff roster that can't be
+    used; as `read_mapping` for a site's own mapping of labels."""
     from emr_fl_server.evaluation.held_out import standard_path
 
     standard_path(settings)
@@ -147,6 +151,7 @@ def check_sources(settings: Settings) -> None:
     for site in settings.sites.values():
         if site.roster:
             read_roster(Path(site.roster))
+        site_mapping(site)
 
 
 def read_all(settings: Settings) -> list[str]:
@@ -181,7 +186,10 @@ def read_all(settings: Settings) -> list[str]:
         files.append(_File(place, records))
     taxonomy = _taxonomy(settings, files)
     for file in files:
-        warnings += _of_file(file, taxonomy)
+        own = None
+        if file.place.startswith("sites."):
+            own = site_mapping(settings.sites[file.place.split(".", 1)[1].removesuffix(".source")])
+        warnings += _of_file(file, taxonomy, own.bind(taxonomy) if own is not None else NO_LOCAL_LABELS)
     _check_left(files, taxonomy, settings.federation.min_sites)
     check_several(taxonomy)
     return [*warnings, *_of_length(files, settings.model.max_length), *_of_labels(files)]
@@ -209,11 +217,11 @@ def _taxonomy(settings: Settings, files: Iterable[_File]) -> Taxonomy:
     return column_taxonomy(names)
 
 
-def _of_file(file: _File, taxonomy: Taxonomy) -> list[str]:
+def _of_file(file: _File, taxonomy: Taxonomy, local: LocalLabels) -> list[str]:
     warnings = []
     unlabelled = 0
     for record in file.records:
-        indices, _ = map_labels(record, taxonomy)
+        indices, _ = map_labels(record, taxonomy, local)
         file.labels.update(taxonomy.names[index] for index in indices)
         unlabelled += not indices
     n = len(file.records)

@@ -17,6 +17,7 @@ from emr_fl_client.app import client_app, progress_nowhere
 from emr_fl_client.dataset.ledger import FOLDER
 from emr_fl_client.egress import Door
 from emr_fl_client.own_key import own_key
+from emr_fl_client.own_labels import site_mapping
 from emr_fl_client.site import Site
 from emr_fl_deploy.simulate.grid import AppFactory
 from emr_fl_shared.config import Settings, SiteSettings
@@ -79,7 +80,15 @@ def make_site(
     """
     key = hmac.digest(f"simulated|{seed}".encode(), name.encode(), hashlib.sha256)
     folder = run / "sites" / name
-    site = Site(name, settings, folder, key, progress, seal_key=own_key(folder / SEAL_KEY))
+    site = Site(
+        name,
+        settings,
+        folder,
+        key,
+        progress,
+        seal_key=own_key(folder / SEAL_KEY),
+        local_labels=site_mapping(settings),
+    )
     return site, Door(name, settings.policy, run / "audit" / "sites" / f"{name}.jsonl")
 
 

@@ -55,8 +55,28 @@ def labels(results: Results, figures: Figures) -> Context | None:
         "rows": rows,
         "groups": [(GROUPS[group], mean, len(members[group])) for group, mean in means.items()],
         "absent": sum(1 for row in rows if not row["f1"]),
+        "chapters": _chapters(results, figures),
         "chart": responsive(lambda width: labels_chart(dots, means, label, width)) if dots else None,
     }
+
+
+def _chapters(results: Results, figures: Figures) -> list[Context]:
+    """A row for each chapter of ICD-10 that has a label."""
+    return [
+        {
+            "numeral": str(entry.get("chapter") or ""),
+            "name": Words(str(entry.get("en") or "?"), str(entry.get("zh") or "?")),
+            "order": index,
+            "labels": figures.of("count", "per_chapter", index, "labels"),
+            "support": figures.of("count", "per_chapter", index, "support"),
+            **{
+                measure: figures.of("percent", "per_chapter", index, measure)
+                for measure in ("f1", "precision", "recall")
+            },
+        }
+        for index, entry in enumerate(results.items("per_chapter"))
+        if isinstance(entry, Mapping)
+    ]
 
 
 def calibration(results: Results, figures: Figures) -> Context | None:

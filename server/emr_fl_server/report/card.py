@@ -124,6 +124,7 @@ def _data(results: Results, figures: Figures, t: Any) -> list[str]:
 
 def _scores(results: Results, figures: Figures, language: str) -> list[str]:
     rows = []
+    chapters = results.number("sets", "standard", "chapter_macro_f1") is not None
     for key in SCORED:
         place = place_of(key)
         if results.number(*place, "macro_f1") is not None:
@@ -139,6 +140,7 @@ def _scores(results: Results, figures: Figures, language: str) -> list[str]:
                             ("decimal", "pr_auc_macro"),
                             ("decimal", "ece"),
                             ("percent", "drop"),
+                            *((("percent", "chapter_macro_f1"),) if chapters else ()),
                         )
                     ),
                 ]
@@ -149,6 +151,8 @@ def _scores(results: Results, figures: Figures, language: str) -> list[str]:
         "en": ["set", "n", "macro-F1 %", "micro-F1 %", "macro PR-AUC", "ECE", "drop %"],
         "zh": ["数据集", "n", "macro-F1 %", "micro-F1 %", "宏 PR-AUC", "ECE", "下降 %"],
     }[language]
+    if chapters:
+        head.append({"en": "chapters, macro-F1 %", "zh": "章 macro-F1 %"}[language])
     return [
         *_table(head, rows),
         "",

@@ -42,7 +42,15 @@ AGAINST = {
 OURS = Words("Full method, federated", "完整方法（联邦）")
 SCORED = ("standard", "noisy", "cross_site", "adversarial", "adversarial_transfer", "validation")
 TILES = ("standard", "noisy", "cross_site", "adversarial")
-MEASURES = ("macro_f1", "micro_f1", "pr_auc_macro", "ece", "ece_labelwise")
+MEASURES = (
+    "macro_f1",
+    "micro_f1",
+    "chapter_macro_f1",
+    "chapter_micro_f1",
+    "pr_auc_macro",
+    "ece",
+    "ece_labelwise",
+)
 
 
 def place_of(key: str) -> Place:
@@ -112,6 +120,7 @@ def scores(results: Results, figures: Figures) -> Context:
         "tiles": tiles,
         "rows": rows,
         "absent": any(row["absent"].value for row in rows),
+        "by_chapter": any(row["chapter_macro_f1"] for row in rows),
         "ece": figures.of("decimal", "sets", "standard", "ece"),
         "ece_labelwise": figures.of("decimal", "sets", "standard", "ece_labelwise"),
     }

@@ -12,7 +12,7 @@ import tomli_w
 from pydantic import ValidationError
 
 from emr_fl_shared.config.problems import Origin, problem
-from emr_fl_shared.config.settings import Settings, SiteSettings
+from emr_fl_shared.config.settings import LOCAL_LABELS_FILE, Settings, SiteSettings
 from emr_fl_shared.durable import write_durably
 from emr_fl_shared.errors import SettingsError, UsageError
 from emr_fl_shared.messages import tr
@@ -114,13 +114,19 @@ def settings_from(tree: Mapping[str, Any], *, where: str = "", over: Sequence[Or
 
 
 def load_site_settings(path: Path) -> SiteSettings:
-    """A site's own file (`SITE.toml`): the block that `simulate` calls `[sites.NAME]`."""
+    """A site's own file (`SITE.toml`): the block that `simulate` calls `[sites.NAME]`.
+
+    A `labels.local.toml` beside it counts unless the settings name another.
+    """
     try:
         site = SiteSettings.model_validate(read_toml(path))
     except ValidationError as error:
         raise SettingsError(
             [problem(item, SiteSettings, [(str(path), {})]) for item in error.errors()]
         ) from None
+    beside = path.parent / LOCAL_LABELS_FILE
+    if site.local_labels is None and (beside.exists() or beside.is_symlink()):
+        site = site.model_copy(update={"local_labels": LOCAL_LABELS_FILE})
     return site.with_paths_from(path.parent)
 
 

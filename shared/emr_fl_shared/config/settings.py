@@ -263,6 +263,9 @@ class Deidentification(Section):
     ner_device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "cpu"
 
 
+LOCAL_LABELS_FILE = "labels.local.toml"
+
+
 class SiteSettings(Section):
     source: Annotated[str, Field(min_length=1)]
     """A file (CSV, TSV, XLSX, XLS, JSONL, Parquet) or the URL of a database, without a password."""
@@ -279,6 +282,8 @@ class SiteSettings(Section):
     columns: dict[str, str] = Field(default_factory=dict)
     roster: Annotated[str, Field(min_length=1)] | None = None
     """File with the names of the site's staff, one a line; read into memory only."""
+    local_labels: Annotated[str, Field(min_length=1)] | None = None
+    """The site's own signed mapping of codes and names to labels; in SITE.toml left out: `labels.local.toml` beside it, if there."""
     deidentification: Deidentification = Deidentification()
     policy: Policy = Policy()
 
@@ -328,10 +333,10 @@ class SiteSettings(Section):
         )
 
     def with_paths_from(self, folder: Path) -> SiteSettings:
-        """A copy whose relative paths (source, an SQLite database in it, password, roster, token classifier) are taken from
+        """A copy whose relative paths (source, an SQLite database in it, password, roster, mapping of labels, token classifier) are taken from
         `folder`."""
         update: dict[str, Any] = {"source": located_from(self.source, folder)}
-        for name in ("password_file", "roster"):
+        for name in ("password_file", "roster", "local_labels"):
             if (path := getattr(self, name)) is not None:
                 update[name] = located_from(path, folder)
         if self.deidentification.ner is not None:

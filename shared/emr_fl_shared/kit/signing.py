@@ -25,7 +25,8 @@ KIT_DOMAIN = b"emr-fl kit 1\n"
 SITES_DOMAIN = b"emr-fl sites 1\n"
 BUNDLE_DOMAIN = b"emr-fl bundle 1\n"
 REQUEST_DOMAIN = b"emr-fl request 1\n"
-"""Signed by a node's own key (ECDSA), not by the federation's."""
+LABELS_DOMAIN = b"emr-fl labels 1\n"
+"""These two are signed by a node's own key (ECDSA), not by the federation's."""
 
 _SIGNATURE_BYTES = 64
 _MOST_SIGNATURES = 2

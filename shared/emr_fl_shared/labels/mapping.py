@@ -19,10 +19,10 @@ NO_LOCAL_LABELS: LocalLabels = {}
 
 
 class MappedValue(NamedTuple):
-    """A value of a record, its label index or `None`, and the reason where there is something to say."""
+    """A value of a record, the index of its label or `None`, and the reason where there is something to say."""
 
     value: str
-    index: int | None
+    label: int | None
     reason: str = ""
 
 

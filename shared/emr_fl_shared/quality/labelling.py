@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 from emr_fl_shared.deidentify.masking import mask_leakage
-from emr_fl_shared.labels import COLUMN, frequency_groups, map_labels, parse_code
+from emr_fl_shared.labels import COLUMN, MappedValue, frequency_groups, map_values, parse_code
+from emr_fl_shared.labels.diagnoses import EXCLUDED, HISTORY, UNCERTAIN
 from emr_fl_shared.labels.icd10 import ASTERISK, MORPHOLOGY, NOT_A_CODE, TCM, TYPING_ERROR, UNMAPPED
-from emr_fl_shared.quality.finding import RECORDS, Finding, Level, Wording, counted, defect, share
+from emr_fl_shared.labels.mapping import IGNORED
+from emr_fl_shared.quality.finding import NOTHING, RECORDS, Finding, Level, Wording, counted, defect, share
 from emr_fl_shared.quality.registry import Export, register
 from emr_fl_shared.records import Record, note_text
 
@@ -21,7 +23,15 @@ _REASONS = {
     TCM: Wording("code of Chinese medicine", "中医编码"),
     TYPING_ERROR: Wording("typing error", "录入错误"),
     NOT_A_CODE: Wording("not a code", "不是编码"),
+    UNCERTAIN: Wording("diagnosis in doubt", "未确定的诊断"),
+    EXCLUDED: Wording("diagnosis excluded", "已排除的诊断"),
+    HISTORY: Wording("diagnosis in the past", "既往诊断"),
 }
+
+
+def reason_words(reason: str) -> Wording:
+    """Why a value gave no label, for people."""
+    return _REASONS.get(reason, Wording(reason, reason))
 
 
 @register
@@ -32,40 +42,55 @@ class Labelling:
 
     def __init__(self, export: Export) -> None:
         self._export = export
-        self._known: dict[
-            tuple[tuple[str, ...], tuple[str, ...]], tuple[tuple[int, ...], tuple[str, ...]]
-        ] = {}
+        self._known: dict[tuple[tuple[str, ...], tuple[str, ...], str], list[MappedValue]] = {}
         self._support: Counter[int] = Counter()
         self._per_record: Counter[int] = Counter()
         self._reasons: Counter[str] = Counter()
         self._categories: Counter[str] = Counter()
+        self._written = 0
+        self._ignored = 0
         self._leaks = 0
 
     def see(self, record: Record) -> None:
-        key = (record.labels, record.diagnosis_codes)
+        key = (record.labels, record.diagnosis_codes, record.diagnosis_text)
         mapped = self._known.get(key)
         if mapped is None:
-            mapped = self._known[key] = map_labels(record, self._export.taxonomy)
-        indices, reasons = mapped
+            mapped = self._known[key] = list(map_values(record, self._export.taxonomy, self._export.local))
+        indices = {index for _, index, _ in mapped if index is not None}
         self._support.update(indices)
         self._per_record[len(indices)] += 1
-        if reasons:
-            self._reasons.update(reason for reason in reasons if reason != ASTERISK)
-            if UNMAPPED in reasons:
-                self._unmapped(record)
-        self._leaks += bool(mask_leakage(note_text(record))[1])
-
-    def _unmapped(self, record: Record) -> None:
-        """Categories without a label. Only what is a category of ICD-10 is kept, never the cell."""
-        for value in record.labels or record.diagnosis_codes:
-            if record.labels and self._export.taxonomy.index(value) is not None:
-                continue
-            category = parse_code(value).category
-            if category and self._export.taxonomy.of_code(category).index is None:
+        if not record.labels:
+            self._written += any(
+                index is not None and value not in record.diagnosis_codes for value, index, _ in mapped
+            )
+        for value, _, reason in mapped:
+            self._ignored += reason == IGNORED
+            if reason and reason not in (ASTERISK, IGNORED):
+                self._reasons[reason] += 1
+            # Only what is a category of ICD-10 is kept, never the cell.
+            if reason == UNMAPPED and (category := parse_code(value).category):
                 self._categories[category] += 1
+        self._leaks += bool(mask_leakage(note_text(record))[1])
 
     def findings(self) -> Iterator[Finding]:
         yield self._mapped()
+        if self._export.has("diagnosis_text"):
+            yield Finding(
+                "labels.written",
+                Wording("records with a label from the written diagnosis", "由文字诊断得到标签的记录"),
+                "ok",
+                self._written,
+                counted(self._written, self._export.records, RECORDS) if self._written else NOTHING,
+                of=self._export.records,
+            )
+        if self._export.local:
+            yield Finding(
+                "labels.ignored",
+                Wording("values that the site's own mapping ignores", "本机构映射忽略的值"),
+                "ok",
+                self._ignored,
+                Wording(f"{self._ignored:,}", f"{self._ignored:,}"),
+            )
         yield self._unmapped_values()
         if self._export.taxonomy.name != COLUMN:
             yield self._unmapped_categories()
@@ -112,10 +137,7 @@ class Labelling:
         )
 
     def _unmapped_values(self) -> Finding:
-        parts = [
-            (_REASONS.get(reason, Wording(reason, reason)), count)
-            for reason, count in self._reasons.most_common()
-        ]
+        parts = [(reason_words(reason), count) for reason, count in self._reasons.most_common()]
         return Finding(
             "labels.unmapped",
             Wording("values that gave no label", "未映射到标签的值"),
@@ -126,8 +148,8 @@ class Labelling:
                 "，".join(f"{name.zh} {count:,}" for name, count in parts) or "无",
             ),
             Wording(
-                "correct the codes, or map them in a label set of your own",
-                "请更正编码，或在自定义标签体系中映射",
+                "see them with --unmapped FILE; correct the codes, or map them in labels.local.toml",
+                "用 --unmapped 文件 查看；请更正编码，或在 labels.local.toml 中映射",
             )
             if parts
             else Wording(),

@@ -12,12 +12,12 @@ class Weekends:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Protocol, TypeVar
 
 from emr_fl_shared.errors import UsageError
-from emr_fl_shared.labels import Taxonomy
+from emr_fl_shared.labels import NO_LOCAL_LABELS, LocalLabels, Taxonomy
 from emr_fl_shared.messages import tr
 from emr_fl_shared.quality.finding import Finding
 from emr_fl_shared.records import Record
@@ -26,11 +26,13 @@ from emr_fl_shared.sources import SourceReport
 
 @dataclass(frozen=True)
 class Export:
-    """What a check knows before it sees a record: what the reader found, the labels to check against, and the day."""
+    """What a check knows before it sees a record: what the reader found, the labels to check against, the day, and the site's own
+    mapping to these labels."""
 
     source: SourceReport
     taxonomy: Taxonomy
     today: date
+    local: LocalLabels = field(default=NO_LOCAL_LABELS, repr=False)
 
     @property
     def records(self) -> int:

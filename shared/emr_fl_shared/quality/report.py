@@ -22,7 +22,20 @@ import emr_fl_shared.quality.repeats
 import emr_fl_shared.quality.source
 import emr_fl_shared.quality.values  # noqa: F401  (importing registers them)
 from emr_fl_shared.errors import DataError
-from emr_fl_shared.labels import COLUMN, OUTPATIENT, Taxonomy, column_taxonomy, load_taxonomy, map_labels
+from emr_fl_shared.labels import (
+    COLUMN,
+    NO_LOCAL_LABELS,
+    OUTPATIENT,
+    MappedValue,
+    Taxonomy,
+    column_taxonomy,
+    load_taxonomy,
+    map_labels,
+    map_values,
+)
+from emr_fl_shared.labels.icd10 import ASTERISK
+from emr_fl_shared.labels.local import LocalMapping
+from emr_fl_shared.labels.mapping import IGNORED
 from emr_fl_shared.messages import tr
 from emr_fl_shared.quality.finding import Finding, Level, Wording, worst
 from emr_fl_shared.quality.near_copies import NearCopies, near_copies_across
@@ -36,14 +49,16 @@ SCHEMA = 1
 FAMILIES = ("file", "records", "patients", "values", "contradictions", "labels", "identifiers")
 """The first part of a finding's key, in the order of the report; others follow."""
 RejectedRow = Callable[[AnySource, Rejected], None]
+UnmappedValue = Callable[[AnySource, MappedValue], None]
 
 
 @dataclass(frozen=True)
 class Source:
-    """An export to check and the headers that its columns need (`{"chief_complaint": "ZS"}`)."""
+    """An export to check, the headers that its columns need (`{"chief_complaint": "ZS"}`), and the site's own mapping of labels."""
 
     location: AnySource
     columns: Mapping[str, str] = field(default_factory=dict)
+    local_labels: LocalMapping | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +89,12 @@ class FileReport:
             "source": {**self.source.to_json(), "ignored_columns": ignored_headers(self.source)}
             if self.source
             else None,
-            "labels": {"name": taxonomy.name, "version": taxonomy.version, "count": len(taxonomy)}
+            "labels": {
+                "name": taxonomy.name,
+                "version": taxonomy.version,
+                "count": len(taxonomy),
+                "sha256": taxonomy.checksum,
+            }
             if taxonomy
             else None,
             "findings": [finding.to_json() for finding in self.findings],
@@ -114,16 +134,17 @@ def check_files(
     taxonomy: Taxonomy | str | None = None,
     today: date | None = None,
     rejected: RejectedRow | None = None,
+    unmapped: UnmappedValue | None = None,
     progress: Callable[[AnySource], None] | None = None,
 ) -> QualityReport:
     """Check exports, each by itself and all for what is in several.
 
     `taxonomy`: a label set, its name or file, or `"column"` for names as they stand; left out, the built-in one, or names as they
     stand where most values of a label column are none of its. `today` is the day after which dates are in the future. `rejected`
-    gets each row that was left out, for the hospital's own eyes; `progress` each file before it is read.
+    gets each row that was left out, and `unmapped` each value that gave no label, for the hospital's own eyes; `progress` each file before it is read.
 
     A file that can't be read is a finding of level `stop`, not an exception. Raises `SettingsError` for a label set that can't be
-    loaded.
+    loaded, and for a mapping that does not fit it.
     """
     if isinstance(taxonomy, str) and taxonomy != COLUMN:
         taxonomy = load_taxonomy(taxonomy)
@@ -133,7 +154,7 @@ def check_files(
     for source in sources:
         if progress:
             progress(source.location)
-        report, made = _check_file(source, taxonomy, today or date.today(), rejected)
+        report, made = _check_file(source, taxonomy, today or date.today(), rejected, unmapped)
         files.append(report)
         repeats += [check for check in made if isinstance(check, Repeats)]
         copies += [check for check in made if isinstance(check, NearCopies)]
@@ -144,7 +165,11 @@ def check_files(
 
 
 def _check_file(
-    source: Source, given: Taxonomy | str | None, today: date, rejected: RejectedRow | None
+    source: Source,
+    given: Taxonomy | str | None,
+    today: date,
+    rejected: RejectedRow | None,
+    unmapped: UnmappedValue | None,
 ) -> tuple[FileReport, list[Check]]:
     if not as_source(source.location).is_database and not as_source(source.location).path.exists():
         missing = DataError(
@@ -171,11 +196,18 @@ def _check_file(
             _hand_over(source.location, before, rejected)
             return FileReport(source.location, None, None, tuple(problems)), []
     _hand_over(source.location, left_out, rejected)
-    taxonomy = _label_set(records, given)
-    made = checks(Export(report, taxonomy, today))
+    own = source.local_labels
+    taxonomy = _label_set(records, OUTPATIENT if given is None and own is not None else given)
+    local = own.bind(taxonomy) if own is not None else NO_LOCAL_LABELS
+    made = checks(Export(report, taxonomy, today, local))
     for check in made:
         for record in records:
             check.see(record)
+    if unmapped:
+        for record in records:
+            for value in map_values(record, taxonomy, local):
+                if value.label is None and value.reason not in (ASTERISK, IGNORED):
+                    unmapped(source.location, value)
     findings = sorted((finding for check in made for finding in check.findings()), key=_family)
     return FileReport(source.location, report, taxonomy, (*problems, *findings)), made
 
@@ -212,6 +244,8 @@ def _label_set(records: Sequence[Record], given: Taxonomy | str | None) -> Taxon
     if isinstance(given, Taxonomy):
         return given
     built_in = load_taxonomy(OUTPATIENT)
+    if given == OUTPATIENT:
+        return built_in
     names = {label for record in records for label in record.labels}
     if given is None and names:
         labelled = [record for record in records if record.labels]

@@ -59,6 +59,7 @@ def test_scores_with_their_n(results: Results, name: str, key: str) -> None:
         decimal(scores["pr_auc_macro"]),
         decimal(scores["ece"]),
         drop,
+        percent(scores["chapter_macro_f1"]),
     ]
 
 

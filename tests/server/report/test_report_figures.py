@@ -16,7 +16,7 @@ from emr_fl_server.report.reading import Results as Read
 
 Results = dict[str, Any]
 
-FIXED = re.compile(r"(macro-|micro-)?F1|1–4|results\.json|PR-AUC")
+FIXED = re.compile(r"ICD-10|(macro-|micro-)?F1|1–4|results\.json|PR-AUC")
 """Digits in running text that are no figures."""
 
 NUMBER = re.compile(r"[+−]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
