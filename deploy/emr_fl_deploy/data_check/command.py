@@ -99,11 +99,11 @@ def data_check(
         asked.sources,
         taxonomy=asked.taxonomy,
         rejected=kept.add if kept else None,
-        unmapped=terms.add if terms else None,
+        unmapped=terms.add if terms is not None else None,
         progress=_progress if sys.stderr.isatty() else None,
     )
     written = kept.write() if kept else {}
-    if terms:
+    if terms is not None:
         terms.write()
     if as_json:
         told = report.to_json()
@@ -115,7 +115,7 @@ def data_check(
         _print(report)
         for target, rows in written.values():
             print(tr(f"{rows:,} rows in {target}", f"{rows:,} 行已写入 {target}"))
-        if terms:
+        if terms is not None:
             print(tr(f"{len(terms):,} values in {unmapped}", f"{len(terms):,} 个值已写入 {unmapped}"))
     if page is not None:
         from emr_fl_deploy.data_check.page import write_page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from emr_fl_shared.labels.diagnoses import read_term, split_terms
@@ -15,7 +16,7 @@ IGNORED = "ignored"
 
 LocalLabels = Mapping[str, int | None]
 """A site's own decisions: folded value -> label index, or `None` for a value that is to give none."""
-NO_LOCAL_LABELS: LocalLabels = {}
+NO_LOCAL_LABELS: LocalLabels = MappingProxyType({})
 
 
 class MappedValue(NamedTuple):

@@ -17,7 +17,7 @@ from datetime import date
 from typing import Protocol, TypeVar
 
 from emr_fl_shared.errors import UsageError
-from emr_fl_shared.labels import NO_LOCAL_LABELS, LocalLabels, Taxonomy
+from emr_fl_shared.labels import LocalLabels, Taxonomy
 from emr_fl_shared.messages import tr
 from emr_fl_shared.quality.finding import Finding
 from emr_fl_shared.records import Record
@@ -32,7 +32,7 @@ class Export:
     source: SourceReport
     taxonomy: Taxonomy
     today: date
-    local: LocalLabels = field(default=NO_LOCAL_LABELS, repr=False)
+    local: LocalLabels = field(default_factory=dict, repr=False)
 
     @property
     def records(self) -> int:

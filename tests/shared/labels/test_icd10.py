@@ -110,3 +110,67 @@ def test_every_three_character_category_has_a_label_but_external_causes() -> Non
 
 def test_documentation_examples() -> None:
     assert doctest.testmod(icd10).failed == 0
+
+
+CATEGORY = st.from_regex(r"[A-TV-Z][0-9]{2}", fullmatch=True)
+SUBDIVISION = st.one_of(
+    st.just(""),
+    st.from_regex(r"\.[0-9]", fullmatch=True),  # WHO
+    st.from_regex(r"[0-9]", fullmatch=True),  # without a dot
+    st.from_regex(r"\.[0-9]{3}", fullmatch=True),  # v601
+    st.from_regex(r"\.[0-9X]00x[0-9]{3}", fullmatch=True),  # national clinical and insurance 2.0
+    st.sampled_from([".x00", "xx02", ".X"]),
+)
+
+
+def wide(text: str) -> str:
+    return text.translate({code: code + 0xFEE0 for code in range(0x21, 0x7F)})
+
+
+@given(
+    CATEGORY,
+    SUBDIVISION,
+    st.sampled_from([str, str.lower, wide, "'{}".format, " {} ".format, "{}（病名）".format]),
+)
+def test_any_category_in_any_form(category: str, subdivision: str, written: object) -> None:
+    assert callable(written)
+    assert parse_code(written(category + subdivision)) == ParsedCode(category)
+
+
+@given(CATEGORY, SUBDIVISION, CATEGORY, st.sampled_from([("†", "*"), ("+", "*"), ("＋", "＊"), ("+/", "*")]))
+def test_of_any_pair_the_dagger_counts(
+    dagger: str, subdivision: str, star: str, marks: tuple[str, str]
+) -> None:
+    pair = f"{dagger}{subdivision}{marks[0]}{star}{marks[1]}"
+    assert parse_code(pair) == ParsedCode(dagger, "", star, "†")
+
+
+@given(st.from_regex(r"M[0-9]{4,6}/[0-9]", fullmatch=True), st.sampled_from([str, str.lower, wide]))
+def test_any_morphology_is_refused(code: str, written: object) -> None:
+    assert callable(written)
+    assert parse_code(written(code)) == ParsedCode(reason="morphology")
+
+
+@given(st.from_regex(r"[A-C][0-9]{2}(\.[0-9]{2}){2,4}\.?|[BZ][A-Z]{2,4}[0-9]{1,3}", fullmatch=True))
+def test_any_code_of_chinese_medicine_is_refused(code: str) -> None:
+    assert parse_code(code) == ParsedCode(reason="tcm")
+
+
+@pytest.mark.parametrize(
+    ("form", "codes"),
+    [
+        ("v601", ["E11.900", "I10.x00", "K29.500", "J06.903"]),
+        ("national clinical 2.0", ["E11.900x001", "I10.x00x002", "K29.500x002", "J06.900x003"]),
+        ("insurance 2.0", ["E11.900", "I10.x00x002", "K29.500", "J06.900"]),
+        ("full width", ["Ｅ１１．９００", "Ｉ１０．ｘ００", "Ｋ２９．５００", "Ｊ０６．９００"]),
+    ],
+)
+def test_the_same_diseases_in_each_coding(form: str, codes: list[str]) -> None:
+    taxonomy = load_taxonomy("outpatient-50")
+    found = [taxonomy.of_code(code).index for code in codes]
+    assert [taxonomy.names[index] for index in found if index is not None] == [
+        "糖尿病",
+        "高血压",
+        "食管胃十二指肠病",
+        "急性上呼吸道感染",
+    ], form

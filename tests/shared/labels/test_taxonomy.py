@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -167,3 +168,42 @@ def test_asterisk_halves_give_no_label_of_their_own(fifty: Taxonomy) -> None:
 
 def test_nothing_to_map(fifty: Taxonomy) -> None:
     assert map_labels(Record(), fifty) == ((), ())
+
+
+def test_the_built_in_set_is_the_one_of_its_version(fifty: Taxonomy) -> None:
+    """Another content is another label set: then raise `# version` and write the new checksum here."""
+    assert (fifty.version, fifty.checksum) == (
+        "1",
+        "bc72b07057c38ec370bd52e07053a88e8c5a9d2da904528e4359da2e15800013",
+    )
+
+
+def test_the_checksum_covers_the_chapters(fifty: Taxonomy) -> None:
+    moved = replace(fifty, labels=(replace(fifty.labels[0], chapter="X"), *fifty.labels[1:]))
+    assert moved.checksum != fifty.checksum
+
+
+def test_chapters_of_an_own_label_set(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text(
+        'id,zh,en,icd10,chapter\n1,痔,,"I84,K60-K62",ix\n2,肝病,,"K70-K77,B15-B19",\n3,无编码,,,V\n4,其他,,,\n',
+        "utf-8",
+    )
+    assert load_taxonomy(path).chapters == ["IX", "XI", "V", ""]
+    toml = tmp_path / "own.toml"
+    toml.write_text(
+        '[[labels]]\nid = 1\nzh = "甲"\nicd10 = ["I84", "K60"]\nchapter = "XI"\n[[labels]]\nid = 2\nzh = "乙"\n',
+        "utf-8",
+    )
+    assert load_taxonomy(toml).chapters == ["XI", ""]
+
+
+def test_a_chapter_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    path.write_text("id,zh,en,icd10,chapter\n1,甲,,I10-I15,X\n2,乙,,J00,XXX\n", "utf-8")
+    with pytest.raises(SettingsError) as caught:
+        load_taxonomy(path)
+    assert len(caught.value.problems) == 2
+    assert "holds none of the label's codes" in str(caught.value) and "no chapter of ICD-10" in str(
+        caught.value
+    )
