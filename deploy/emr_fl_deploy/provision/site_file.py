@@ -15,6 +15,9 @@ source = "records.csv"
 # 职工姓名，每行一个：从所有文本中去除，仅读入内存。
 # roster = "staff.txt"
 
+# labels.local.toml beside this file: your own codes and names of diagnoses -> labels, signed with `emr-fl client labels sign`.
+# 本文件旁的 labels.local.toml：本院编码与诊断名称 → 标签，用 `emr-fl client labels sign` 签名。
+
 # Only where a header is not understood: field = "header in the file". `emr-fl client check` says which.
 # 仅在表头无法识别时填写：字段 = "文件中的表头"。`emr-fl client check` 会指出是哪些。
 [columns]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from emr_fl_shared.errors import DataError
+from emr_fl_shared.labels import split_terms
 from emr_fl_shared.messages import tr
 from emr_fl_shared.records import TEXT_FIELDS, Record
 from emr_fl_shared.sources.headers import Columns
@@ -93,7 +94,9 @@ def records_of(
         codes = _split(cells[codes_at], _CODE_SEPARATORS) if codes_at is not None else ()
         labels = _split(cells[labels_at], _LABEL_SEPARATORS) if labels_at is not None else ()
         if free_text_labels and "diagnosis_text" in columns.fields:
-            labels = _split(cells[columns.fields["diagnosis_text"]], _LABEL_SEPARATORS)
+            # a number in front of a diagnosis (1、高血压) must not be read as a label's id
+            parts = cells[columns.fields["diagnosis_text"]].split(LIST)
+            labels = tuple(dict.fromkeys(term for part in parts for term in split_terms(part)))
         written = labels_at is None and bool(values.get("diagnosis_text"))
         if require_labels and not (codes or labels or written):
             leave_out(row, NO_LABEL)

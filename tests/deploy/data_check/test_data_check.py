@@ -20,6 +20,7 @@ from clinic_export import HEADER, clean_rows, text_of, write_export
 from emr_fl_deploy.cli import run
 from emr_fl_deploy.corpus import synthesise
 from emr_fl_deploy.findings import WIDTH, columns_of
+from emr_fl_shared.labels import load_taxonomy
 from planted import planted
 
 SECRET = "绝密患者甲乙丙"
@@ -130,7 +131,8 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         79,
         {"no_text": 1},
     )
-    assert file["labels"] == {"name": "outpatient-50", "version": "1", "count": 50}
+    checksum = load_taxonomy("outpatient-50").checksum
+    assert file["labels"] == {"name": "outpatient-50", "version": "1", "count": 50, "sha256": checksum}
     assert file["quarantine"] == {"file": None, "rows": 0}
     assert all(
         set(finding) == {"key", "level", "count", "of", "subject", "seen", "do", "details"}

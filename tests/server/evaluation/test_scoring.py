@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from emr_fl_server.evaluation.scoring import per_label_scores, predict_sets, score_sets
+from emr_fl_server.evaluation.scoring import per_chapter_scores, per_label_scores, predict_sets, score_sets
 from emr_fl_server.evaluation.sets import HeldOutSet
 from emr_fl_shared.errors import DataError
 from emr_fl_shared.labels import frequency_groups
@@ -130,3 +130,28 @@ def test_group_sizes(labels: int, sizes: tuple[int, int, int]) -> None:
 
 def test_groups_follow_frequency_and_ties_keep_their_order() -> None:
     assert frequency_groups([5, 100, 5, 1, 5, 0]) == ["head", "head", "middle", "tail", "middle", "tail"]
+
+
+def test_every_set_is_scored_on_chapters_too() -> None:
+    """Both labels in one chapter: each record has one, so the chapter is always true; HALF_RIGHT predicts it in two of four."""
+    sets = {name: held_out(name) for name in ("standard", "noisy", "adversarial", "cross_site")}
+    logits = {"standard": RIGHT, "noisy": HALF_RIGHT, "adversarial": -RIGHT, "cross_site": RIGHT}
+    scores = score_sets(logits, sets, Decision(), chapters=("IX", "IX"))
+    found = {name: values["chapter_macro_f1"] for name, values in scores.items()}
+    assert found == {"standard": 1.0, "noisy": pytest.approx(2 / 3), "adversarial": 1.0, "cross_site": 1.0}
+    assert scores["adversarial"]["macro_f1"] == 0.0  # always the other label of the right chapter
+    without = score_sets(logits, sets, Decision())
+    for name, values in without.items():
+        assert values == {key: scores[name][key] for key in values}
+
+
+def test_each_chapter_in_the_order_of_the_book() -> None:
+    probabilities = Decision().probabilities(HALF_RIGHT)
+    first, second = per_chapter_scores(Y, probabilities, Decision(), ("IX", "IV"))
+    assert (first["chapter"], first["zh"], first["labels"]) == ("IV", "内分泌营养和代谢疾病", 1)
+    assert (first["support"], first["predicted"], first["f1"]) == (2, 1, pytest.approx(2 / 3))
+    assert second["chapter"] == "IX" and second["precision"] == 1.0 and second["recall"] == 0.5
+    (only,) = per_chapter_scores(Y, probabilities, Decision(), ("", "IV"))
+    assert only["chapter"] == "IV"
+    absent = per_chapter_scores(Y & [True, False], probabilities, Decision(), ("IX", "IV"))[0]
+    assert (absent["support"], absent["f1"]) == (0, None)

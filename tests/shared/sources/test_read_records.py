@@ -128,6 +128,21 @@ def test_free_text_diagnosis_is_the_last_resort(tmp_path: Path) -> None:
     assert (record.labels, record.diagnosis_codes) == ((), ("I10",))
 
 
+def test_numbers_in_front_of_diagnoses_are_no_labels(tmp_path: Path) -> None:
+    (record,), _ = read_records(write(tmp_path / "a.csv", "主诉,初步诊断\n咳,1、糖尿病 2、上感\n"))
+    assert record.labels == ("糖尿病", "上感")
+
+
+def test_a_row_without_a_code_is_kept_for_its_written_diagnosis(tmp_path: Path) -> None:
+    text = "主诉,初步诊断,诊断编码\n咳,高血压,\n咳,,I10\n咳,,\n"
+    (written, coded), report = read_records(write(tmp_path / "a.csv", text))
+    assert (written.diagnosis_codes, written.diagnosis_text) == ((), "高血压")
+    assert coded.diagnosis_codes == ("I10",) and report.skipped == {"no_label": 1}
+    labelled = write(tmp_path / "b.csv", "主诉,初步诊断,标签\n咳,高血压,\n咳,高血压,x\n")
+    (only,), report = read_records(labelled)  # an empty label is no invitation to guess one
+    assert only.labels == ("x",) and report.skipped == {"no_label": 1}
+
+
 def test_codes_are_split_at_blanks_and_commas(tmp_path: Path) -> None:
     (record,), _ = read_records(write(tmp_path / "a.csv", '主诉,ICD编码\n咳,"I10, E11.9　J06，K29|I10"\n'))
     assert record.diagnosis_codes == ("I10", "E11.9", "J06", "K29")
