@@ -86,6 +86,13 @@ def foreign_labels(*sites: str) -> Callable[[Path], None]:
     return apply
 
 
+def unsigned_labels(folder: Path) -> None:
+    (folder / "own.toml").write_text(
+        'taxonomy = "outpatient-50"\n[labels]\n"咳嗽" = "高血压"\n', encoding="utf-8"
+    )
+    edit(TOML, lambda t: t.replace("[sites.north]", '[sites.north]\nlocal_labels = "own.toml"'))(folder)
+
+
 def folder_for_file(folder: Path) -> None:
     (folder / "north.csv").unlink()
     (folder / "north.csv").mkdir()
@@ -218,6 +225,7 @@ CASES = [
         ["too few sites are left after filtering", "sites.north.source", "min_sites"],
         id="too few sites with labels",
     ),
+    pytest.param(unsigned_labels, [], 3, ["own.toml", "not signed"], id="a mapping that nobody signed"),
     pytest.param(mixed_encodings, [], 1, ["north.csv"], id="mixed encodings"),
 ]
 
