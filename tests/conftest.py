@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from emr_fl_shared.messages import set_language
+
 SYMPTOMS = {
     "呼吸": ["咳嗽", "咳痰", "气促", "喘息", "胸闷"],
     "消化": ["腹痛", "腹泻", "恶心", "反酸", "腹胀"],
@@ -25,6 +27,7 @@ def pytest_configure() -> None:
 @pytest.fixture(autouse=True)
 def _english(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMR_FL_LANG", "en")
+    set_language(None)  # an earlier test may have chosen one for the process
 
 
 def write_notes(path: Path, rows: int, seed: int) -> None:
