@@ -11,7 +11,7 @@ from typer.main import get_command
 from emr_fl_deploy.data_check.command import register as register_data_check
 from emr_fl_deploy.operate.commands import register as register_operation
 from emr_fl_deploy.provision.commands import register as register_kits
-from emr_fl_shared.messages import tr
+from emr_fl_shared.messages import language, tr
 
 
 def build() -> Any:
@@ -47,7 +47,23 @@ def build() -> Any:
     _predict(app)
     _report(app)
     _version(app)
-    return get_command(app)
+    command = get_command(app)
+    if language() == "zh":
+        _title_in_chinese(command)
+    return command
+
+
+def _title_in_chinese(command: Any) -> None:
+    """Panels of the help under Chinese titles, in the whole tree; Typer's own are English."""
+    import click
+
+    shown_by_help = command.get_help_option(click.Context(command))  # click makes it once and keeps it
+    shown_by_help.help = "显示本帮助并退出。"
+    for parameter in (*command.params, shown_by_help):
+        parameter.rich_help_panel = "参数" if isinstance(parameter, click.Argument) else "选项"
+    for child in getattr(command, "commands", {}).values():
+        child.rich_help_panel = "命令"
+        _title_in_chinese(child)
 
 
 def _simulate(app: typer.Typer) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
@@ -45,9 +45,40 @@ def person_name(sex: str, rng: random.Random) -> str:
     return str(surname + given)
 
 
-def id_card(region_code: str, born: date, sex: str, rng: random.Random, *, old: bool = False) -> str:
-    """An 18-digit identity number with its check digit (GB 11643-1999), or a 15-digit one of the form before 1999."""
-    order = rng.randrange(500) * 2 + (1 if sex == "male" else 0)
+class Issued:
+    """Numbers that were given to somebody: who draws one of them gets the next free one instead."""
+
+    def __init__(self) -> None:
+        self._numbers: set[str] = set()
+
+    def first_free(self, numbers: Iterable[str]) -> str:
+        """The first of `numbers` that nobody has; from now on somebody has it. Raises ValueError if there is none."""
+        for number in numbers:
+            if number not in self._numbers:
+                self._numbers.add(number)
+                return number
+        raise ValueError("all numbers of this kind are taken")
+
+
+def id_card(
+    region_code: str,
+    born: date,
+    sex: str,
+    rng: random.Random,
+    *,
+    old: bool = False,
+    issued: Issued | None = None,
+) -> str:
+    """An 18-digit identity number with its check digit (GB 11643-1999), or a 15-digit one of the form before 1999.
+
+    None is given twice from one `issued`.
+    """
+    drawn = rng.randrange(500)
+    orders = ((drawn + step) % 500 * 2 + (1 if sex == "male" else 0) for step in range(500))
+    return (issued or Issued()).first_free(_card(region_code, born, order, old=old) for order in orders)
+
+
+def _card(region_code: str, born: date, order: int, *, old: bool) -> str:
     if old:
         return f"{region_code}{born:%y%m%d}{order:03d}"
     body = f"{region_code}{born:%Y%m%d}{order:03d}"
@@ -88,18 +119,25 @@ def hospital_name(rng: random.Random) -> str:
     return str(rng.choice(_lists()["hospital_places"]) + rng.choice(_lists()["hospital_kinds"]))
 
 
-def identity(number: int, sex: str, born: date, rng: random.Random) -> Identity:
-    """The identifiers that stay with a patient from visit to visit."""
+def insurance_number(rng: random.Random, issued: Issued) -> str:
+    """A letter and eight digits; none is given twice from one `issued`."""
+    letter, drawn = rng.choice("ABCDEY"), int(_digits(8, rng))
+    return issued.first_free(f"{letter}{(drawn + step) % 10**8:08d}" for step in range(10**8))
+
+
+def identity(number: int, sex: str, born: date, rng: random.Random, issued: Issued | None = None) -> Identity:
+    """The identifiers that stay with a patient from visit to visit; no identity card or insurance number of `issued`."""
+    issued = issued or Issued()
     region = rng.randrange(len(_lists()["regions"]))
     place = _lists()["regions"][region]
     old = born.year < 1980 and rng.random() < _OLD_CARD_SHARE
     values = {
         "patient_name": person_name(sex, rng),
         "relative_name": person_name(rng.choice(("male", "female")), rng),
-        "id_card": id_card(place["code"], born, sex, rng, old=old),
+        "id_card": id_card(place["code"], born, sex, rng, old=old, issued=issued),
         "phone": mobile(rng),
         "address": address(region, rng),
-        "insurance_number": f"{rng.choice('ABCDEY')}{_digits(8, rng)}",
+        "insurance_number": insurance_number(rng, issued),
         "record_number": f"{1_000_000 + number * 7 % 9_000_000:08d}",
         "employer": str(rng.choice(_lists()["employers"])),
     }

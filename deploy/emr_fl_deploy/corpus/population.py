@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from calendar import isleap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from emr_fl_deploy.corpus.knowledge import Disease, Knowledge, comorbidity_facto
 
 FIRST_DAY = date(2022, 1, 1)
 DAYS = 730
+LAST_DAY = date(2025, 12, 31)
+"""No visit is later, whenever the corpus is made."""
 WINTER = (11, 12, 1, 2)
 SUMMER = (6, 7, 8, 9)
 RESPIRATORY = (12, 13)  # J00-J22
@@ -178,13 +181,35 @@ def admit(
         day = _day(disease, FIRST_DAY, DAYS, rng)
         patient = _patient(number, disease, day, comorbidity, rng)
         number += 1
+        first = len(visits)
         visits.append(Visit(patient, day, patient.age(day), _diseases(patient, disease, rng), hospital))
         for _ in range(_further_visits(difficulty.visits - 1.0, rng)):
             following = _next_visit(visits[-1], left, deck, knowledge, difficulty, copy_rate, rng)
             if following is None:
                 break
             visits.append(following)
+        _end_in_time(visits[first:])
     return visits
+
+
+def _end_in_time(visits: Sequence[Visit]) -> None:
+    """Move a patient's whole life back by as many years as the last visit (the latest) is late, in place.
+
+    Ages, seasons and the time between visits stay.
+    """
+    late = visits[-1].day.year - LAST_DAY.year
+    if late > 0:
+        patient = visits[0].patient
+        patient.born = _years_before(patient.born, late)
+        for visit in visits:
+            visit.day = _years_before(visit.day, late)
+
+
+def _years_before(day: date, years: int) -> date:
+    """The same day of an earlier year; 28 February for one that it does not have."""
+    if (day.month, day.day) == (2, 29) and not isleap(day.year - years):
+        day -= timedelta(days=1)
+    return day.replace(year=day.year - years)
 
 
 def _copy_rate(difficulty: Difficulty) -> float:

@@ -23,7 +23,7 @@ from emr_fl_deploy.corpus.hospitals import (
     server_layout,
     training_styles,
 )
-from emr_fl_deploy.corpus.identities import Identity, hospital_name, identity, invent, person_name
+from emr_fl_deploy.corpus.identities import Identity, Issued, hospital_name, identity, invent, person_name
 from emr_fl_deploy.corpus.keystrokes import mistype
 from emr_fl_deploy.corpus.knowledge import Knowledge, load_knowledge
 from emr_fl_deploy.corpus.notes import Note, copy_forward, write_note
@@ -137,8 +137,9 @@ def synthesise(
     knowledge = knowledge or load_knowledge()
     with new_folder(out) as folder:
         files = _plan_files(sizes, knowledge, difficulty, seed)
+        issued = Issued()
         for number, (name, file) in enumerate(files.items(), start=10):
-            _fill_file(name, number, file, knowledge, difficulty, identifiers, seed)
+            _fill_file(name, number, file, knowledge, difficulty, identifiers, issued, seed)
             write_csv(folder / name, file.layout, file.rows)
         write_truth(
             folder,
@@ -226,6 +227,7 @@ def _fill_file(
     knowledge: Knowledge,
     difficulty: Difficulty,
     identifiers: float,
+    issued: Issued,
     seed: int,
 ) -> None:
     """Write the rows of a file, in the order of the visits' days. Record ids begin with the file's `number`."""
@@ -242,7 +244,7 @@ def _fill_file(
         patient = visit.patient
         if patient.number not in people:
             notes.clear()  # visits of a patient follow one another: only this patient's notes can be copied
-            people = {patient.number: identity(patient.number, patient.sex, patient.born, rng)}
+            people = {patient.number: identity(patient.number, patient.sex, patient.born, rng, issued)}
         person = people[patient.number]
         picture = draw_picture(visit, hospital, knowledge, difficulty, rng)
         before = notes.get(id(visit.copied_from)) if visit.copied_from is not None else None

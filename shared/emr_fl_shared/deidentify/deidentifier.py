@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,8 +17,8 @@ from emr_fl_shared.deidentify.pseudonym import pseudonym
 from emr_fl_shared.deidentify.registry import Batched, Recogniser, recognisers
 from emr_fl_shared.deidentify.spans import Span, settle
 from emr_fl_shared.records import TEXT_FIELDS, Record
+from emr_fl_shared.text.placeholders import PLACEHOLDER
 
-_PLACEHOLDER = re.compile(r"\[(?:[A-Z][A-Z0-9_]{1,30}|DATE:\d{4}-\d{2}(?:-\d{2})?)\]")
 _MOST_PASSES = 4
 _AHEAD = 64
 CLEANED_FIELDS = (*TEXT_FIELDS, "diagnosis_text", "department")
@@ -158,7 +157,7 @@ class Deidentifier:
         found = [span for recogniser in self.recognisers for span in recogniser.find(folded, known)]
         if not found:
             return []
-        written = [match.span() for match in _PLACEHOLDER.finditer(text)] if "[" in text else []
+        written = [match.span() for match in PLACEHOLDER.finditer(text)] if "[" in text else []
         inside = [
             span
             for span in found

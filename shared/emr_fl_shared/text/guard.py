@@ -29,6 +29,7 @@ from functools import cache
 from typing import NamedTuple
 
 from emr_fl_shared.text.lexicon import Entry, Lexicon, Match, leftmost_longest, load_lexicon
+from emr_fl_shared.text.placeholders import PLACEHOLDER
 
 FACT_KINDS = (
     "negation",
@@ -121,7 +122,7 @@ def _pattern() -> re.Pattern[str]:
         for unit in units
     )
     return re.compile(
-        r"(?P<placeholder>\[[A-Z][A-Z0-9_]{1,30}\])"
+        rf"(?P<placeholder>{PLACEHOLDER.pattern})"
         r"|(?P<sign>[（(][+\-±]{1,4}[)）]|[↑↓→←]+)"
         r"|(?P<level>(?<![A-Za-z])(?:C[1-8]|T(?:1[0-2]|[1-9])|L[1-5]|S[1-5])(?![\d.A-Za-z]))"
         r"|(?P<stage>[Ⅰ-Ⅻ]+[a-cA-C]?(?:期|级|度|型)?|(?<![A-Za-z])[IVX]{1,4}[a-c]?(?:期|级|度|型)|[A-Z]型)"

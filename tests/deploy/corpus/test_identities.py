@@ -5,7 +5,15 @@ from datetime import date
 
 import pytest
 
-from emr_fl_deploy.corpus.identities import bank_card, id_card, identity, invent, mobile
+from emr_fl_deploy.corpus.identities import (
+    Issued,
+    bank_card,
+    id_card,
+    identity,
+    insurance_number,
+    invent,
+    mobile,
+)
 from emr_fl_deploy.corpus.resources import read_yaml
 
 KINDS = sorted(read_yaml("identities.yaml")["phrases"])
@@ -26,6 +34,34 @@ def test_sex_is_in_the_order_number() -> None:
     for sex, parity in (("male", 1), ("female", 0)):
         cards = [id_card("110105", date(1980, 1, 1), sex, rng) for _ in range(20)]
         assert {int(card[16]) % 2 for card in cards} == {parity}
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["18 digits", "15 digits"])
+def test_no_identity_card_is_given_twice(old: bool) -> None:
+    born, issued = date(1970, 1, 1), Issued()
+    cards = [
+        id_card("110105", born, "male", random.Random(seed), old=old, issued=issued) for seed in range(500)
+    ]
+    assert len(set(cards)) == 500, "as many as there are of one sex, day and place"
+    assert {card[:-3] if old else card[:14] for card in cards} == {
+        "110105700101" if old else "11010519700101"
+    }
+    with pytest.raises(ValueError, match="taken"):
+        id_card("110105", born, "male", random.Random(0), old=old, issued=issued)
+
+
+def test_who_draws_a_number_that_is_taken_gets_the_next() -> None:
+    issued = Issued()
+    first, second = (
+        id_card("110105", date(1970, 1, 1), "male", random.Random(5), issued=issued) for _ in "ab"
+    )
+    assert int(second[14:17]) == (int(first[14:17]) + 2) % 1000
+    # GB 11643-1999: the weighted digits and the check digit leave 1 modulo 11
+    weights = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2, 1)
+    digits = [10 if digit == "X" else int(digit) for digit in second]
+    assert sum(weight * digit for weight, digit in zip(weights, digits, strict=True)) % 11 == 1
+    one, two = (insurance_number(random.Random(5), issued) for _ in "ab")
+    assert one[0] == two[0] and int(two[1:]) == (int(one[1:]) + 1) % 10**8
 
 
 def test_bank_cards_pass_luhn() -> None:

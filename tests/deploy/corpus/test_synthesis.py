@@ -5,6 +5,7 @@ import hashlib
 import json
 import tomllib
 from collections import Counter, defaultdict
+from datetime import date
 from itertools import pairwise
 from pathlib import Path
 
@@ -180,6 +181,48 @@ def test_respiratory_infections_double_in_winter(tmp_path: Path) -> None:
         if len(record.visit_date) == 10 and {11, 12} & set(map_labels(record, taxonomy)[0]):
             months[int(record.visit_date[5:7]) in (11, 12, 1, 2)] += 1
     assert 1.5 < (months[True] / 4) / (months[False] / 8) < 2.5
+
+
+def test_no_visit_is_later_than_2025() -> None:
+    from emr_fl_deploy.corpus.difficulty import Difficulty
+    from emr_fl_deploy.corpus.population import FIRST_DAY, LAST_DAY
+    from emr_fl_deploy.corpus.synthesis import _plan_files, plan_sizes
+
+    files = _plan_files(plan_sizes(records=20_000), load_knowledge(), Difficulty(), 0)
+    visits = [visit for file in files.values() for visit, _ in file.visits]
+    assert max(visit.day for visit in visits) <= LAST_DAY
+    moved = [visit for visit in visits if visit.day < FIRST_DAY]
+    assert moved, "some went on for too long and were moved back"
+    by_patient: dict[int, list[date]] = defaultdict(list)
+    for visit in visits:
+        assert abs(visit.patient.age(visit.day) - visit.age) <= (visit.day.day in (28, 29))
+        by_patient[visit.patient.number].append(visit.day)
+    assert all(days == sorted(days) for days in by_patient.values()), "visits stay in order"
+
+
+@pytest.mark.parametrize(
+    ("days", "born", "moved", "born_then"),
+    [
+        (
+            [date(2024, 2, 29), date(2026, 1, 5)],
+            date(1990, 3, 1),
+            [date(2023, 2, 28), date(2025, 1, 5)],
+            date(1989, 3, 1),
+        ),
+        ([date(2025, 12, 31)], date(2000, 2, 29), [date(2025, 12, 31)], date(2000, 2, 29)),
+    ],
+    ids=["too late", "the last day"],
+)
+def test_a_late_patient_is_moved_back_by_years(
+    days: list[date], born: date, moved: list[date], born_then: date
+) -> None:
+    from emr_fl_deploy.corpus.population import Patient, Visit, _end_in_time
+
+    patient = Patient(1, "male", born)
+    visits = [Visit(patient, day, patient.age(day), (), 0) for day in days]
+    _end_in_time(visits)
+    assert [visit.day for visit in visits] == moved
+    assert patient.born == born_then
 
 
 def test_wordings_of_each_hospital() -> None:

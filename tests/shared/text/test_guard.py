@@ -61,6 +61,7 @@ def spans(text: str, kind: str) -> list[str]:
         ("服布洛芬", "服布若芬", "drug"),
         ("青霉素过敏", "青霉素", "allergy"),
         ("[DATE]来院", "来院", "placeholder"),
+        ("[DATE:2024-03]来院", "[DATE:2024-05]来院", "placeholder"),
         ("无明显诱因出现腹痛", "出现腹痛", "phrase"),
         ("不能行走", "能行走", "phrase"),
     ],
@@ -105,6 +106,7 @@ def test_harmless_changes_pass(before: str, after: str) -> None:
         ("体温38.5℃，3天余", "number", ["38.5℃", "3天余"]),
         ("维生素B12", "number", []),
         ("[AGE90]，[DATE]", "placeholder", ["[AGE90]", "[DATE]"]),
+        ("[DATE:2024-03]和[DATE:2023-11-02]", "placeholder", ["[DATE:2024-03]", "[DATE:2023-11-02]"]),
     ],
 )
 def test_protected_spans(text: str, kind: str, expected: list[str]) -> None:

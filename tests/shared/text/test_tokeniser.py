@@ -29,6 +29,16 @@ def test_gb2312_is_complete_and_known_one_token_a_character() -> None:
     assert tiny_tokenizer().tokenize("".join(hanzi) + BEYOND_GB2312) == [*hanzi, *BEYOND_GB2312]
 
 
+@pytest.mark.parametrize("text", ["[DATE:2024-03]", "[DATE:2023-11-02]", "[BADGE_7]"])
+def test_what_a_site_writes_beside_the_list_is_a_placeholder_too(text: str) -> None:
+    assert PLACEHOLDER.fullmatch(text)
+
+
+@pytest.mark.parametrize("text", ["[DATE:2024]", "[HOSPITAL:2024-03]", "[date]", "[左]", "[1]"])
+def test_other_brackets_are_no_placeholders(text: str) -> None:
+    assert not PLACEHOLDER.search(text)
+
+
 @pytest.mark.parametrize("placeholder", placeholders())
 def test_placeholder_is_one_token_anywhere(placeholder: str) -> None:
     assert PLACEHOLDER.fullmatch(placeholder)
