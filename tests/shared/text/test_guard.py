@@ -9,6 +9,10 @@ from emr_fl_shared.text.guard import FACT_KINDS, NEGATED, Guard
 GUARD = Guard()
 
 
+def test_a_unit_does_not_stand_on_the_next_line() -> None:
+    assert GUARD.keeps("38.5\nBP120/80", "38.5\n血压120/80")
+
+
 def spans(text: str, kind: str) -> list[str]:
     return [text[start:end] for start, end, found in GUARD.protected(text) if found == kind]
 
