@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -130,7 +130,7 @@ class Site:
     def _train(self, request: TrainRequest, model: bytes) -> Trained:
         training = Training.model_validate(request.training)
         taxonomy = Taxonomy.from_json(request.taxonomy)
-        data = self.data(taxonomy, training, request.seed)
+        data = self.data(taxonomy, training, request.seed, standardised=_standardised(request.model))
         encoder = self._load(request.model, taxonomy, model, training)
         received = self._score(encoder, data, Decision.from_json(request.decision), training)
         before = tensors_of(encoder.model)
@@ -171,18 +171,21 @@ class Site:
         """Score the received model on the site's own validation records; `None` if it has none."""
         training = Training.model_validate(request.training)
         taxonomy = Taxonomy.from_json(request.taxonomy)
-        data = self.data(taxonomy, training, request.seed)
+        data = self.data(taxonomy, training, request.seed, standardised=_standardised(request.model))
         encoder = self._load(request.model, taxonomy, model, training)
         return self._score(encoder, data, Decision.from_json(request.decision), training)
 
-    def data(self, taxonomy: Taxonomy, training: Training, seed: int) -> SiteData:
-        """The site's records, prepared on first use (or taken from the sealed cache) and kept in memory.
+    def data(
+        self, taxonomy: Taxonomy, training: Training, seed: int, *, standardised: bool = False
+    ) -> SiteData:
+        """The site's records, prepared on first use (or taken from the sealed cache) and kept in memory; `standardised`: as
+        the model's description says.
 
         Raises `DataError` if nothing is left to train on, `PolicyError` if the split ledger is damaged or the site's own
         de-identification finds too few of the identifiers that it plants into the records, `SettingsError` if the site's own
         mapping does not fit the label set.
         """
-        key = f"{taxonomy.checksum}|{training.split}|{training.validation_share}|{seed}"
+        key = f"{taxonomy.checksum}|{training.split}|{training.validation_share}|{seed}|{standardised}"
         if self._data is None or self._data[0] != key:
             store = RecordStore(
                 self.state_folder,
@@ -206,6 +209,7 @@ class Site:
                 },
                 deidentifier=cleaner,
                 local=own.bind(taxonomy) if own is not None else NO_LOCAL_LABELS,
+                standardised=standardised,
             )
             self._pass_gate(prepared, cleaner)
             split = store.split(
@@ -278,6 +282,11 @@ class Site:
         return SiteScores(
             n=len(data.validation), macro_f1=float(scores["macro_f1"]), micro_f1=float(scores["micro_f1"])
         )
+
+
+def _standardised(model: Mapping[str, Any]) -> bool:
+    """Whether the model of a request reads standardised texts."""
+    return bool(model.get("standardise", False))
 
 
 def stream_seed(seed: int, site: str, round: int, purpose: str) -> int:

@@ -24,15 +24,15 @@ def predict(model: Path, texts: Sequence[str], *, file: Path | None, as_json: bo
     import numpy as np
 
     from emr_fl_shared.deidentify import Deidentifier
-    from emr_fl_shared.deidentify.masking import mask_leakage
     from emr_fl_shared.model.encoder import encode, predict_logits
     from emr_fl_shared.model.storage import load_model
-    from emr_fl_shared.text.normalise import normalise
+    from emr_fl_shared.preparation import model_text
 
     saved = load_model(model)
     deidentifier = Deidentifier(key=secrets.token_bytes(32))
     # A model has only ever read de-identified text without the diagnosis that it is to find; it is given the same here.
-    clean = [mask_leakage(normalise(deidentifier.text(text, {})[0]))[0] for text in given]
+    standardised = saved.encoder.standardise
+    clean = [model_text(deidentifier.text(text, {})[0], standardised=standardised)[0] for text in given]
     token_ids = encode(saved.encoder.tokenizer, clean, saved.encoder.max_length)
     probabilities = saved.decision.probabilities(predict_logits(saved.encoder.model, token_ids))
     decided = saved.decision.decide(probabilities)
@@ -99,7 +99,7 @@ def evaluate(
 
     from emr_fl_server.evaluation.evaluator import Evaluator
     from emr_fl_server.evaluation.scoring import score_sets
-    from emr_fl_server.evaluation.sets import HeldOutSet
+    from emr_fl_server.evaluation.sets import HeldOutSet, as_read
     from emr_fl_shared.config.settings import Attack
     from emr_fl_shared.model.precision import choose_precision
     from emr_fl_shared.model.storage import load_model
@@ -123,9 +123,11 @@ def evaluate(
     if "noisy" in wanted:
         noisy = make_noisy(standard.texts, seed=seed)
         held_out["noisy"] = HeldOutSet("noisy", noisy, standard.y, standard.patients)
+    standardised = saved.encoder.standardise
+    held_out = {name: as_read(held, standardised=standardised) for name, held in held_out.items()}
     evaluator = Evaluator(
         saved.encoder,
-        standard,
+        held_out["standard"],
         held_out,
         precision=choose_precision("auto", torch.device("cpu"), saved.encoder.parameters),
         chapters=saved.labels.chapters,

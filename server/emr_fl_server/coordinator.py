@@ -32,6 +32,7 @@ def make_federation(settings: Settings, folder: Path, held_out: HeldOutSets) -> 
         encoder = build_model(
             settings.model.name, taxonomy.names, max_length=settings.model.max_length, seed=settings.seed
         )
+        encoder.standardise = settings.model.standardise
         device = choose_device(settings.training.device)
         encoder.model.to(device)
         return Evaluator(

@@ -302,7 +302,7 @@ class Federation:
         return {
             "run": self.run,
             "seed": self.settings.seed,
-            "model": {"name": self.settings.model.name, "max_length": self.settings.model.max_length},
+            "model": self.settings.model.model_dump(mode="json"),
             "taxonomy": self.taxonomy.to_json(),
             "training": self.settings.training.model_dump(mode="json"),
             "decision": state.decision.to_json(),

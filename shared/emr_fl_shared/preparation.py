@@ -1,6 +1,6 @@
 """From an export to texts and labels: the steps that a site's training records and the server's held-out sets share.
 
-source → normalise → de-identify → mask quoted diagnoses → map labels. Raw text stays in memory only.
+source → de-identify → normalise → standardise, where the model has it so → mask quoted diagnoses → map labels. Raw text stays in memory only.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from emr_fl_shared.messages import tr
 from emr_fl_shared.records import Record, note_text
 from emr_fl_shared.sources import AnySource, SourceReport, as_source, iter_records
 from emr_fl_shared.text.normalise import normalise
+from emr_fl_shared.text.standardise import standardise
 
 
 @dataclass(frozen=True)
@@ -79,15 +80,24 @@ def prepare(
     *,
     key: bytes,
     deidentifier: Deidentifier | None = None,
+    standardised: bool = False,
 ) -> Prepared:
     """Read and prepare one source, record by record. `key` keys the pseudonyms; `deidentifier` stands in for the default cleaner
-    with that key.
+    with that key; `standardised`: whether texts pass the input standardiser (`model.standardise`).
 
     Raises as `read_records` does, and `DataError` if no record is left.
     """
     records, report = iter_records(source, columns)
     where = str(as_source(source))
-    return prepare_read(records, report, taxonomy, key=key, where=where, deidentifier=deidentifier)
+    return prepare_read(
+        records,
+        report,
+        taxonomy,
+        key=key,
+        where=where,
+        deidentifier=deidentifier,
+        standardised=standardised,
+    )
 
 
 def prepare_read(
@@ -99,9 +109,12 @@ def prepare_read(
     where: str,
     deidentifier: Deidentifier | None = None,
     local: LocalLabels = NO_LOCAL_LABELS,
+    standardised: bool = False,
 ) -> Prepared:
     """Prepare what was read from `where`, each record once; `local`: the site's own mapping. Raises `DataError` if no record is left."""
-    prepared = prepare_records(records, taxonomy, key=key, deidentifier=deidentifier, local=local)
+    prepared = prepare_records(
+        records, taxonomy, key=key, deidentifier=deidentifier, local=local, standardised=standardised
+    )
     prepared.dropped.update(report.skipped)
     if not prepared.texts:
         raise DataError(
@@ -124,6 +137,7 @@ def prepare_records(
     key: bytes,
     deidentifier: Deidentifier | None = None,
     local: LocalLabels = NO_LOCAL_LABELS,
+    standardised: bool = False,
 ) -> Prepared:
     """Prepare records, each read once."""
     deidentifier = deidentifier or Deidentifier(key=key)
@@ -144,7 +158,7 @@ def prepare_records(
             continue
         clean, found = deidentifier.record(record)
         identifiers.update(found)
-        text, masked = mask_leakage(normalise(note_text(clean)))
+        text, masked = model_text(note_text(clean), standardised=standardised)
         if not text.strip():
             dropped["no-text"] += 1
             continue
@@ -160,6 +174,12 @@ def prepare_records(
     return Prepared(
         texts, labels, patients, np.array(months, dtype=np.int32), identifiers, dropped, unmapped, leaks
     )
+
+
+def model_text(text: str, *, standardised: bool) -> tuple[str, int]:
+    """A de-identified text as the model reads it, and how many quoted diagnoses were taken out. Idempotent."""
+    text = normalise(text)
+    return mask_leakage(standardise(text) if standardised else text)
 
 
 def _own_patient(record: Record, key: bytes, seen: Counter[str]) -> str:

@@ -61,7 +61,7 @@ class TrainRequest(Body):
     rounds: Annotated[int, Field(ge=1)]
     seed: Count
     model: dict[str, Any]
-    """`name` and `max_length`: what to build before the payload is loaded into it."""
+    """`name` and `max_length`: what to build before the payload is loaded into it; `standardise`: what its texts go through first."""
     taxonomy: Annotated[str, Field(max_length=2 * 2**20)]
     training: dict[str, Any]
     decision: dict[str, Any]

@@ -55,17 +55,21 @@ class RecordStore:
         settings: Mapping[str, Any],
         deidentifier: Deidentifier | None = None,
         local: LocalLabels = NO_LOCAL_LABELS,
+        standardised: bool = False,
     ) -> Prepared:
         """The site's prepared records, from the cache if they are there; the same either way.
 
         `key` keys the pseudonyms; `settings`: whatever else decides what comes out; `deidentifier` stands in for the default one;
-        `local`: the site's own mapping of labels, whose digest belongs into `settings`.
+        `local`: the site's own mapping of labels, whose digest belongs into `settings`;
+        `standardised`: whether texts pass the input standardiser.
         Raises `DataError` if the source can't be read or no record is left.
         """
         self._progress({"doing": "reading"})
         records, report = read_records(source, columns)
         with self._held():
-            name = self._cache.name(records, report.skipped, taxonomy, settings)
+            name = self._cache.name(
+                records, report.skipped, taxonomy, {**settings, "standardised": standardised}
+            )
             if (found := self._cache.find(name)) is not None:
                 self._progress({"doing": "from-cache"})
                 self._cache.discard(besides=name)
@@ -80,6 +84,7 @@ class RecordStore:
                 where=str(as_source(source)),
                 deidentifier=deidentifier,
                 local=local,
+                standardised=standardised,
             )
             self._keep(name, prepared)
         return prepared

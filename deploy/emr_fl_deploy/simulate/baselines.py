@@ -80,7 +80,9 @@ def train_and_score(job: Job) -> dict[str, Any]:
     labels = []
     for name in job.sites:
         site, _ = make_site(name, job.settings.sites[name], job.run, job.settings.seed, progress_nowhere)
-        data = site.data(taxonomy, job.settings.training, job.settings.seed)
+        data = site.data(
+            taxonomy, job.settings.training, job.settings.seed, standardised=job.settings.model.standardise
+        )
         texts += data.texts(data.train)
         labels.append(data.labels(data.train))
     model = TfidfBaseline()

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from emr_fl_server.evaluation.attacks import attack as attack_texts
 from emr_fl_server.evaluation.scoring import per_chapter_scores, per_label_scores, score_sets
-from emr_fl_server.evaluation.sets import HeldOutSet
+from emr_fl_server.evaluation.sets import HeldOutSet, as_read
 from emr_fl_shared.config.settings import Attack
 from emr_fl_shared.metrics import Decision, fit_decision, reliability_bins
 from emr_fl_shared.model.baselines import TfidfBaseline
 from emr_fl_shared.model.encoder import Encoder, encode, predict_logits
 from emr_fl_shared.model.precision import Precision
 from emr_fl_shared.model.tensors import load_tensors
+from emr_fl_shared.preparation import model_text
 
 Logits = NDArray[np.float32]
 
@@ -134,6 +135,9 @@ class Evaluator:
         return score_sets(logits, sets, decision, chapters=self.chapters)
 
     def _of_texts(self, texts: Sequence[str]) -> Logits:
+        """Logits of texts that somebody has changed: they take the whole way of an input."""
+        if self.encoder.standardise:
+            texts = [model_text(text, standardised=True)[0] for text in texts]
         return self._predict(self._encode(texts))
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -143,26 +147,36 @@ class Evaluator:
         return predict_logits(self.encoder.model, token_ids, self.batch_size, self.precision)
 
 
-def transfer_set(standard: HeldOutSet, validation: HeldOutSet, settings: Attack) -> HeldOutSet:
+def transfer_set(
+    standard: HeldOutSet, validation: HeldOutSet, settings: Attack, *, standardised: bool = False
+) -> HeldOutSet:
     """A fixed adversarial set for the rounds: texts of `standard` that fool a TF-IDF model.
 
     The surrogate is trained on half of the validation set and tuned on the other half, so nothing but the server's own
-    data goes into it; the same texts then meet every round's global model.
+    data goes into it; the same texts then meet every round's global model. `standardised`: the surrogate reads texts as the model
+    does; the result holds them as the attack left them.
     """
     chosen = subset(standard, settings.texts, settings.seed)
     order = np.random.default_rng(settings.seed).permutation(len(validation.texts))
     half = max(1, len(order) // 2)
     fit, tune = order[:half], order[half:] if len(order) > half else order
+    validation = as_read(validation, standardised=standardised)
     surrogate = TfidfBaseline()
     surrogate.fit(
         [validation.texts[row] for row in fit],
         validation.y[fit],
         ([validation.texts[row] for row in tune], validation.y[tune]),
     )
+
+    def probabilities(texts: Sequence[str]) -> NDArray[np.float64]:
+        if standardised:
+            texts = [model_text(text, standardised=True)[0] for text in texts]
+        return surrogate.probabilities(texts)
+
     result = attack_texts(
         chosen.texts,
         chosen.y,
-        surrogate.probabilities,
+        probabilities,
         lambda probabilities: surrogate.decision.decide(probabilities),
         budget=settings.budget,
         seed=settings.seed,

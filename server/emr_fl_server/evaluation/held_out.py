@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emr_fl_server.evaluation.evaluator import transfer_set
-from emr_fl_server.evaluation.sets import HeldOutSet, carve_validation
+from emr_fl_server.evaluation.sets import HeldOutSet, as_read, carve_validation
 from emr_fl_shared.config import Settings
 from emr_fl_shared.errors import DataError, SettingsError
 from emr_fl_shared.labels import Taxonomy
@@ -43,6 +43,7 @@ class HeldOutSets:
         return self._made[taxonomy.checksum]
 
     def _make(self, taxonomy: Taxonomy) -> tuple[HeldOutSet, dict[str, HeldOutSet]]:
+        standardised = self.settings.model.standardise
         paths, evaluation = self.settings.evaluation.sets, self.settings.evaluation
         standard = self._read("standard", standard_path(self.settings), taxonomy)
         if standard.y.any(axis=0).sum() < 2:
@@ -68,10 +69,15 @@ class HeldOutSets:
         if paths.adversarial:
             sets["adversarial"] = self._read("adversarial", paths.adversarial, taxonomy)
         elif evaluation.adversarial.texts > 0:
-            sets["adversarial"] = transfer_set(standard, validation, evaluation.adversarial)
+            sets["adversarial"] = transfer_set(
+                standard, validation, evaluation.adversarial, standardised=standardised
+            )
         if paths.cross_site:
             sets["cross_site"] = self._read("cross_site", paths.cross_site, taxonomy)
-        return validation, sets
+        # Noise and attacks work on what was typed; the model reads what the standardiser makes of it.
+        return as_read(validation, standardised=standardised), {
+            name: as_read(held_out, standardised=standardised) for name, held_out in sets.items()
+        }
 
     def _read(self, name: str, path: str, taxonomy: Taxonomy) -> HeldOutSet:
         key = hashlib.sha256(f"held-out|{self.settings.seed}".encode()).digest()

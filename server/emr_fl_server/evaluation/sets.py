@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emr_fl_shared.errors import DataError
 from emr_fl_shared.messages import tr
+from emr_fl_shared.preparation import model_text
 
 VALIDATION_SHARE = 0.2
 
@@ -50,6 +51,13 @@ class HeldOutSet:
             self.y[np.asarray(rows, dtype=np.int64)],
             [self.patients[row] for row in rows],
         )
+
+
+def as_read(held_out: HeldOutSet, *, standardised: bool) -> HeldOutSet:
+    """The set with its texts as a model reads them that has the input standardiser before it; otherwise as it is."""
+    if not standardised:
+        return held_out
+    return replace(held_out, texts=[model_text(text, standardised=True)[0] for text in held_out.texts])
 
 
 def carve_validation(

@@ -88,6 +88,8 @@ class Labels(Section):
 class Model(Section):
     name: Annotated[str, Field(min_length=1)] = PAPER_ENCODER
     max_length: Annotated[int, Field(ge=8, le=4096)] = 128
+    standardise: bool = False
+    """Whether all that the model reads goes through `text.standardise` first: in training, evaluation and prediction alike."""
 
 
 class Loss(Section):

@@ -32,7 +32,7 @@ class Encoder:
     """A classifier and the tokenizer that belongs to it.
 
     `labels` are the K output names in order; `max_length` is the number of tokens that the model really reads
-    (never more than it has positions for).
+    (never more than it has positions for); `standardise`: whether its texts go through the input standardiser first.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Encoder:
     tokenizer: Any
     labels: tuple[str, ...]
     max_length: int
+    standardise: bool = False
 
     @property
     def parameters(self) -> int:

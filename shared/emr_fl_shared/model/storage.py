@@ -2,6 +2,7 @@
 
 config.json  model.safetensors  tokenizer files     Auto classes read these
 labels.json  thresholds.json                        `Taxonomy` and `Decision`
+input.json                                          what a text goes through before the tokenizer
 MODEL_CARD.md                                       what it is, for people
 """
 
@@ -31,6 +32,7 @@ from emr_fl_shared.model.encoder import (
 
 LABELS_FILE = "labels.json"
 DECISION_FILE = "thresholds.json"
+INPUT_FILE = "input.json"
 CARD_FILE = "MODEL_CARD.md"
 
 
@@ -68,6 +70,9 @@ def save_model(directory: Path, encoder: Encoder, labels: Taxonomy, decision: De
         (partial / DECISION_FILE).write_text(
             json.dumps(decision.to_json(), indent=2) + "\n", encoding="utf-8"
         )
+        (partial / INPUT_FILE).write_text(
+            json.dumps({"standardise": encoder.standardise}, indent=2) + "\n", encoding="utf-8"
+        )
         (partial / CARD_FILE).write_text(card, encoding="utf-8")
         partial.chmod(0o755)
         if directory.exists():
@@ -99,6 +104,7 @@ def load_model(directory: Path | str) -> SavedModel:
     source = find_source(str(folder))
     labels = Taxonomy.from_json(_read_json(folder / LABELS_FILE))
     decision = Decision.from_json(_read_json(folder / DECISION_FILE))
+    standardise = _reads_standardised(folder)
     config, tokenizer = load_config_and_tokenizer(source)
     with quiet_transformers(), loading(source):
         model: Any = AutoModelForSequenceClassification.from_pretrained(
@@ -112,8 +118,25 @@ def load_model(directory: Path | str) -> SavedModel:
             expected=f"{model.config.num_labels}",
         )
     model.eval()
-    encoder = Encoder(str(folder), model, tokenizer, tuple(labels.names), position_limit(model, tokenizer))
+    encoder = Encoder(
+        str(folder), model, tokenizer, tuple(labels.names), position_limit(model, tokenizer), standardise
+    )
     return SavedModel(encoder, labels, decision)
+
+
+def _reads_standardised(folder: Path) -> bool:
+    """What `input.json` says; `False` where there is none, as in folders of earlier versions."""
+    path = folder / INPUT_FILE
+    if not path.exists():
+        return False
+    value = _read_json(path)
+    if set(value) != {"standardise"} or not isinstance(value["standardise"], bool):
+        raise ModelError(
+            tr("a file of the saved model can't be read", "无法读取已保存模型的文件"),
+            where=str(path),
+            expected='{"standardise": true | false}',
+        )
+    return value["standardise"]
 
 
 def _read_json(path: Path) -> dict[str, Any]:
