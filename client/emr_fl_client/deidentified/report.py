@@ -75,6 +75,7 @@ def build_report(
             "key": "site" if site_key else "random",
             "roster_names": sum(len(part.names) for part in rosters),
             "ner": own.ner is not None,
+            "presidio": own.presidio is not None,
             "recognisers": [part.name for part in cleaner.recognisers],
             "policy": {
                 "deidentification_recall": policy.deidentification_recall,

@@ -263,6 +263,10 @@ class Deidentification(Section):
     ner_labels: dict[str, str] = Field(default_factory=dict)
     """Its labels → kinds, e.g. `PER = "PATIENT_NAME"`; empty: labels that are kinds themselves."""
     ner_device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "cpu"
+    presidio: Annotated[str, Field(min_length=1)] | None = None
+    """YAML file with the site's own Presidio recognisers, beside the rules; Presidio must be installed."""
+    presidio_labels: dict[str, str] = Field(default_factory=dict)
+    """Their entities → kinds; empty: entities that are kinds themselves."""
 
 
 LOCAL_LABELS_FILE = "labels.local.toml"
@@ -335,15 +339,17 @@ class SiteSettings(Section):
         )
 
     def with_paths_from(self, folder: Path) -> SiteSettings:
-        """A copy whose relative paths (source, an SQLite database in it, password, roster, mapping of labels, token classifier) are taken from
-        `folder`."""
+        """A copy whose relative paths (source, an SQLite database in it, password, roster, mapping of labels, token classifier, Presidio
+        recognisers) are taken from `folder`."""
         update: dict[str, Any] = {"source": located_from(self.source, folder)}
         for name in ("password_file", "roster", "local_labels"):
             if (path := getattr(self, name)) is not None:
                 update[name] = located_from(path, folder)
-        if self.deidentification.ner is not None:
-            ner = located_from(self.deidentification.ner, folder)
-            update["deidentification"] = self.deidentification.model_copy(update={"ner": ner})
+        own = self.deidentification
+        given = {name: path for name in ("ner", "presidio") if (path := getattr(own, name)) is not None}
+        if given:
+            located = {name: located_from(path, folder) for name, path in given.items()}
+            update["deidentification"] = own.model_copy(update=located)
         return self.model_copy(update=update)
 
 

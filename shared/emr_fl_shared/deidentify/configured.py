@@ -1,4 +1,4 @@
-"""The cleaner that a site's settings describe: rules, staff roster, the site's own token classifier, operators."""
+"""The cleaner that a site's settings describe: rules, staff roster, the site's own token classifier and Presidio recognisers, operators."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from emr_fl_shared.deidentify.roster import Roster, read_roster
 def site_deidentifier(settings: SiteSettings, *, key: bytes) -> Deidentifier:
     """A new cleaner. `key` keys pseudonyms and shifts of dates.
 
-    Raises `DataError` (roster) or `ModelError` (token classifier).
+    Raises `DataError` (roster), `ModelError` (token classifier, Presidio) or `SettingsError` (Presidio is not installed).
     """
     chosen: list[Recogniser] = list(recognisers())
     if settings.roster:
@@ -25,6 +25,10 @@ def site_deidentifier(settings: SiteSettings, *, key: bytes) -> Deidentifier:
         from emr_fl_shared.deidentify.token_classifier import TokenClassifier
 
         chosen.append(TokenClassifier(Path(own.ner), own.ner_labels, device=own.ner_device))
+    if own.presidio:
+        from emr_fl_shared.deidentify.presidio import Presidio
+
+        chosen.append(Presidio.from_file(Path(own.presidio), own.presidio_labels))
     operators = own.operators
     return Deidentifier(
         chosen,
@@ -40,12 +44,15 @@ def site_deidentifier(settings: SiteSettings, *, key: bytes) -> Deidentifier:
 
 
 def files_digest(settings: SiteSettings) -> str:
-    """SHA-256 (hex) of the files that the cleaner rests on beside this package: roster and token classifier; empty without them."""
+    """SHA-256 (hex) of the files that the cleaner rests on beside this package: roster, token classifier and Presidio
+    recognisers; empty without them."""
     paths: list[Path] = []
     if settings.roster:
         paths.append(Path(settings.roster))
     if settings.deidentification.ner:
         paths += sorted(path for path in Path(settings.deidentification.ner).rglob("*") if path.is_file())
+    if settings.deidentification.presidio:
+        paths.append(Path(settings.deidentification.presidio))
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:

@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from emr_fl_shared.deidentify.spans import KINDS, Span
+from emr_fl_shared.deidentify.own_labels import kinds_of_labels
+from emr_fl_shared.deidentify.spans import Span
 from emr_fl_shared.deidentify.wordlists import findings, words
 from emr_fl_shared.errors import ModelError
 from emr_fl_shared.messages import tr
@@ -173,29 +174,8 @@ def _load(folder: Path) -> tuple[Any, Any]:
 def _kinds_by_index(names: Mapping[int, str], labels: Mapping[str, str]) -> dict[int, tuple[str, str]]:
     """Output index → (prefix, kind) of the labels that stand for a kind."""
     entities = {index: _entity(name) for index, name in names.items()}
-    known = {entity for _, entity in entities.values()}
-    for label, kind in labels.items():
-        if kind not in KINDS:
-            raise ModelError(
-                tr("no such kind of identifier", "没有这种标识符类别"),
-                where=f"deidentification.ner_labels.{label}",
-                got=kind,
-                expected=", ".join(KINDS),
-            )
-        if label not in known:
-            raise ModelError(
-                tr("the NER model has no such label", "NER 模型没有该标签"),
-                where=f"deidentification.ner_labels.{label}",
-                expected=", ".join(sorted(known - {"O"})),
-            )
-    chosen = labels or {entity: entity for entity in known if entity in KINDS}
-    if not chosen:
-        raise ModelError(
-            tr("none of the model's labels is a kind of identifier", "模型的标签都不是标识符类别"),
-            where="deidentification.ner_labels",
-            got=", ".join(sorted(known - {"O"})),
-            do=tr('name them: PER = "PATIENT_NAME"', '请给出对应：PER = "PATIENT_NAME"'),
-        )
+    known = {entity for _, entity in entities.values()} - {"O"}
+    chosen = kinds_of_labels(labels, known, where="deidentification.ner_labels")
     return {
         index: (prefix, chosen[entity]) for index, (prefix, entity) in entities.items() if entity in chosen
     }
