@@ -50,6 +50,7 @@ def build_results(
         "labels": len(federation.taxonomy.labels),
         "parameters": federation.evaluator.encoder.parameters,
         "model": settings.model.name,
+        "standardise": settings.model.standardise,
         "taxonomy": settings.labels.taxonomy,
         "taxonomy_version": federation.taxonomy.version,
         "taxonomy_checksum": federation.taxonomy.checksum,

@@ -38,6 +38,36 @@ def test_a_quoted_diagnosis_is_not_read(model: Path, capsys: pytest.CaptureFixtu
     assert predicted(model, "头痛2天，伴呕吐。", capsys) != plain
 
 
+def test_predict_standardises_where_the_model_was_trained_so(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed, written = "T38.5，咳嗽3d。", "体温38.5，咳嗽3天。"
+    assert predicted(model, typed, capsys) != predicted(model, written, capsys)
+    (model / "input.json").write_text('{"standardise": true}', encoding="utf-8")
+    assert predicted(model, typed, capsys) == predicted(model, written, capsys)
+
+
+def test_evaluate_standardises_what_noise_and_attack_made(model: Path, tmp_path: Path) -> None:
+    (model / "input.json").write_text('{"standardise": true}', encoding="utf-8")
+    scores = []
+    for name, first in (("typed", "T38.5，咳嗽{}d"), ("written", "体温38.5，咳嗽{}天")):
+        rows = "".join(f"{first.format(number)}，{'头痛' * (number % 2)},呼吸\n" for number in range(1, 9))
+        (tmp_path / f"{name}.csv").write_text("text,labels\n" + rows, encoding="utf-8")
+        scores.append(
+            scoring.evaluate(
+                model,
+                tmp_path / f"{name}.csv",
+                sets="standard,noisy,adversarial",
+                columns=[],
+                out=None,
+                seed=3,
+                as_json=False,
+            )
+        )
+    assert scores[0]["standard"] == scores[1]["standard"]
+    assert all({"standard", "noisy", "adversarial"} <= set(found) for found in scores)
+
+
 @pytest.mark.parametrize(
     ("data", "column", "code", "said"),
     [

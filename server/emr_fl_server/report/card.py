@@ -73,7 +73,20 @@ def _what(results: Results, figures: Figures, t: Any) -> list[str]:
             f"{sites} sites with emr-fl; records stayed at the sites.",
             f"读入一段简短的中文门诊记录，对 {labels} 个诊断标签（`{taxonomy}`）各给出一个概率。编码器 `{model}`，"
             f"{parameters} 个参数，由 emr-fl 在 {sites} 家机构间联邦训练；病历未离开机构。",
-        )
+        ),
+        *(
+            [
+                "",
+                t(
+                    "It was trained on text that emr-fl's input standardiser had rewritten (T38.5 → 体温38.5). `emr-fl predict` does that; "
+                    "whoever loads the folder otherwise calls `emr_fl_shared.preparation.model_text` first.",
+                    "训练文本经过 emr-fl 输入标准化（T38.5 → 体温38.5）。`emr-fl predict` 会自动处理；"
+                    "以其他方式加载时，请先调用 `emr_fl_shared.preparation.model_text`。",
+                ),
+            ]
+            if results.get("standardise") is True
+            else []
+        ),
     ]
 
 

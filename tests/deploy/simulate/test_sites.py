@@ -56,3 +56,17 @@ def test_keys_are_the_owners_and_made_once(tmp_path: Path) -> None:
     make_keys(["a"], tmp_path)
     assert path.read_bytes() == before
     assert path.stat().st_mode & 0o777 == 0o600 and path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_standardised_texts_are_prepared_anew_and_kept_apart(settings: SiteSettings, tmp_path: Path) -> None:
+    source = Path(settings.source)
+    source.write_text(source.read_text("utf-8").replace("咳嗽", "T38.5咳嗽"), encoding="utf-8")
+    taxonomy, told = load_taxonomy("outpatient-50"), []
+    texts = {}
+    for standardised in (False, True, True, False):
+        site, _ = make_site("a", settings, tmp_path / "run", 0, lambda event: told.append(event.get("doing")))
+        texts[standardised] = site.data(taxonomy, Training(), 0, standardised=standardised).prepared.texts
+    assert texts[False][0] == "T38.5咳嗽0天" and texts[True][0] == "体温38.5咳嗽0天"
+    assert [step for step in told if step in ("preparing", "from-cache")] == [
+        *("preparing", "preparing", "from-cache", "preparing")
+    ]

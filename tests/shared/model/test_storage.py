@@ -70,6 +70,27 @@ def test_no_pickle_is_written_and_nothing_but_the_named_files(saved: Path) -> No
     assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl"))]
 
 
+@pytest.mark.parametrize("standardise", [True, False])
+def test_what_a_text_goes_through_first_travels_with_the_model(
+    encoder: Encoder, tmp_path: Path, standardise: bool
+) -> None:
+    encoder.standardise = standardise
+    save_model(tmp_path / "model", encoder, TAXONOMY, DECISION, "")
+    assert load_model(tmp_path / "model").encoder.standardise is standardise
+
+
+def test_a_folder_of_an_earlier_version_has_no_standardiser(saved: Path) -> None:
+    (saved / "input.json").unlink()
+    assert load_model(saved).encoder.standardise is False
+
+
+@pytest.mark.parametrize("content", ["{}", '{"standardise": 1}', '{"standardise": true, "x": 1}', "{", "[]"])
+def test_an_input_file_that_says_something_else_is_refused(saved: Path, content: str) -> None:
+    (saved / "input.json").write_text(content, encoding="utf-8")
+    with pytest.raises(ModelError, match=r"input\.json"):
+        load_model(saved)
+
+
 def _remove(name: str):
     return lambda folder: (folder / name).unlink()
 
