@@ -59,7 +59,8 @@ def _title_in_chinese(command: Any) -> None:
 
     shown_by_help = command.get_help_option(click.Context(command))  # click makes it once and keeps it
     shown_by_help.help = "显示本帮助并退出。"
-    for parameter in (*command.params, shown_by_help):
+    parameters: list[Any] = [*command.params, shown_by_help]
+    for parameter in parameters:
         parameter.rich_help_panel = "参数" if isinstance(parameter, click.Argument) else "选项"
     for child in getattr(command, "commands", {}).values():
         child.rich_help_panel = "命令"
