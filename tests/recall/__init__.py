@@ -1,0 +1,1 @@
+"""An evaluation set for de-identification that was written apart from the rules it measures."""
