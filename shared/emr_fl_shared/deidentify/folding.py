@@ -24,7 +24,7 @@ _OTHERS = re.compile(
 )
 _DIGIT_LIKE = str.maketrans("OoQIl|〇○", "00011100")
 _CHINESE_DIGITS = str.maketrans("〇零○一二三四五六七八九幺两", "00012345678912")
-_LETTERED_RUN = re.compile(r"(?<![A-Za-z0-9])[0-9OoIl|](?:[ -]?[0-9OoIl|]){6,}(?![A-Za-z])")
+_LETTERED_RUN = re.compile(r"(?<![A-Za-z0-9])[0-9OoIl](?:[ -]?[0-9OoIl|]){5,}[ -]?[0-9OoIl](?![A-Za-z])")
 _CHINESE_RUN = re.compile(r"[〇零○一二三四五六七八九幺]{7,}")
 _HAS_DIGIT_LIKE = re.compile(r"[0-9][OoIl|]|[OoIl|][0-9]")
 

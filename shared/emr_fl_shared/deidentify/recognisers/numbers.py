@@ -25,27 +25,41 @@ _VALUE = (
 )
 _SHORT_KINDS = frozenset(("VISIT_NUM", "RECORD_NUM", "EXAM_NUM"))
 _BED = re.compile(
-    r"(?:床号|床位号|床位)[ ]*[:为是]?[ ]*((?:加|[A-Z])?[ -]?\d{1,4}(?:[ -]?\d{1,3})?[A-Za-z]?(?:号病床|号床|床|号)?)(?![\d./%])"
-    r"|((?<![\d.\-~/+])(?:[A-Z加]|ICU|EICU|CCU|NICU|抢|观|监)?[+-]?\d{1,4}[A-Za-z]?(?:[+-]\d{1,3})?[ ]?(?:号病床|病床|号床|床)(?![边旁位垫单头尾上下日次架板栏档挡帘沿的轻活患头])"
-    r"|(?<![\d.\-~/+])(?:[A-Z加]|ICU|EICU|CCU|NICU|抢|观|监)?[+-]?\d{1,4}[A-Za-z]?[ ]?(?:号病床|病床|号床|床)(?=患者|患儿|头[晕痛昏]|上[腹肢感呼午]))"
+    r"(?:床号|床位号|床位)[ ]*[:为是]?[ ]*[(|]?[ ]*((?:加|[A-Z])?[ +-]?\d{1,4}(?:[ -]?\d{1,3})?[A-Za-z]?(?:号病床|号床|床|号)?)(?![\d./%])"
+    r"|((?<![\d.\-~+])(?<!(?<![\d-])\d/)(?<!(?<![\d-])\d\d/)(?:[A-Z加]|ICU|EICU|CCU|NICU|抢|观|监)?[+-]?\d{1,4}[A-Za-z]?(?:[+-]\d{1,3})?[ ]?(?:号病床|病床|号床|床)(?![边旁位垫单头尾上下日次架板栏档挡帘沿的轻活患头])"
+    r"|(?<![\d.\-~+])(?<!(?<![\d-])\d/)(?<!(?<![\d-])\d\d/)(?:[A-Z加]|ICU|EICU|CCU|NICU|抢|观|监)?[+-]?\d{1,4}[A-Za-z]?[ ]?(?:号病床|病床|号床|床)(?=患者|患儿|头[晕痛昏]|上[腹肢感呼午]))"
 )
 _BED_SHARED = re.compile(r"(?:共|有|张|增|开放|设|余|占)$")
 _PLATE = re.compile(
     r"(?<![A-Za-z0-9])[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-HJ-NP-Z][ ·.-]?"
     r"(?=[A-HJ-NP-Z0-9]{0,5}\d)(?:[A-HJ-NP-Z0-9]{6}|[A-HJ-NP-Z0-9]{5}|[A-HJ-NP-Z0-9]{4}[挂学警港澳试超])(?![A-Za-z0-9])"
 )
-_PASSPORT = re.compile(r"(?<![A-Za-z0-9])(?:E[A-HJ-NP-Z]\d{7}|[EG]\d{8}|[DSP]E?\d{7,8})(?![A-Za-z0-9])")
-_PERMIT = re.compile(r"(?<![A-Za-z0-9])[HMC][A-Z]?\d{8}(?:\d{2})?(?![A-Za-z0-9])")
+_PASSPORT = re.compile(r"(?<![A-Za-z0-9])(?:E[A-HJ-NP-Z]\d{7}|[EGegKk]\d{8}|[DSPKN]E?\d{7,8})(?![A-Za-z0-9])")
+_PERMIT = re.compile(r"(?<![A-Za-z0-9])[HMChmc][A-Z]?\d{8}(?:\d{2})?(?![A-Za-z0-9])")
 _BANK = re.compile(r"(?<![\d.])[3-6]\d{3}(?:[ -]?\d{4}){2,3}(?:[ -]?\d{1,3})?(?![\d.])")
-_LONG_RUN = re.compile(r"\d(?:[ -]?\d){6}")
+_LONG_RUN = re.compile(r"\d(?:[ -]?\d){5}")
 _PLATE_START = re.compile(r"[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-HJ-NP-Z]")
 _LETTERED = re.compile(r"(?<![A-Za-z0-9])([A-Z]{2,5})[- ]?\d{7,16}(?![A-Za-z0-9.])")
 _EXAM_LETTERS = frozenset(
     ("CT", "MR", "MRI", "DR", "CR", "US", "XR", "BL", "PET", "ECG", "EEG", "BC", "NJ", "WJ", "RIS")
 )
 _BARE = re.compile(
-    r"(?<![\dA-Za-z.+/×*~-])(?:0{2}\d{5,}|0\d{7,}|\d{9,})(?![\d.])(?!\s?(?:[A-Za-z/×%‰μ万亿个拷]|-\d))"
+    r"(?<![\dA-Za-z.+×*~-])(?:0{2}\d{5,}|0\d{7,}|\d{8,}|(?<=[/|])\d{6,}(?=[/|])|\d{6,}(?=这个号|的号))(?![\d.])(?!\s?(?:[A-Za-z×%‰μ万亿个拷]|/(?![\d+加]|[A-Z]-\d)|-\d))"
 )
+# Any 编号 or 号码, and a number of five digits and more behind it; lots of drugs and codes of diagnoses are none of a person.
+_ANY_NUMBER = re.compile(
+    rf"(?:(?<![批型])(?<!规格|分类|疾病|诊断|手术|基因|位点)(?:编号|号码|号|流水|序列)(?=[ ]?[:(|#A-Za-z\d])|(?<![A-Za-z])(?:ID|Id|NO|No|№)(?=[ ]?[.:(|#\d]))"
+    rf"[ ]*(?:[:#.是为]|No\.?)?[ ]*[(|\[]?[ ]*{_VALUE}"
+)
+# An accession number: letters or none, year, hyphen, number (S23-10234, 2023-18273, MR-2023-00417); 2019-2023 are years.
+_ACCESSION = re.compile(
+    r"(?<![\dA-Za-z.+/×*~-])(?:[A-Z]{1,4}-?)?(?:(?:19|20)\d{2}-(?!(?:19|20)\d{2}(?!\d))\d{4,7}|(?:19|20)\d{6}-\d{2,5}|(?<=[A-Z])\d{2}-\d{4,6}|[0-4]\d-\d{5})(?![\d./~-]|[ ]?[A-Za-z%×])"
+)
+# A letter and six digits and more: no value of a measurement looks like it.
+_LETTER_RUN = re.compile(r"(?<![A-Za-z0-9])[A-Z]-?\d{6,12}(?:-\d{1,3})?(?![A-Za-z0-9.])")
+# Identity cards of Hong Kong (with a letter) and Macao end in a bracketed check digit.
+_HONG_KONG = re.compile(r"(?<![A-Za-z0-9])[A-Z]{1,2}\d{6}[ ]?\([\dA]\)")
+_MACAO = re.compile(r"(?:澳门|身份证|证件|证号|号码)[^\d\n,。;]{0,8}([157]/?\d{6}[ /]?\(\d\))")
 _TIME_STAMP = re.compile(
     r"20[0-4]\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[01]\d|2[0-3])[0-5]\d(?:[0-5]\d)?$"
 )
@@ -86,7 +100,7 @@ class Numbers:
                 self._kind[cue] = "RECORD_NUM" if kind == "STAFF_NUM" else kind
         self._cues = automaton({cue: (len(cue), kind) for cue, kind in self._kind.items()})
         self._value = re.compile(
-            rf"(?:码|编号|号)?(?:\([^)\n]{{0,6}}\))?[ ]*(?:[:#.是为]|No\.?)?[ ]*{_VALUE}"
+            rf"(?:码|编号|号)?(?:\([^)\n]{{0,6}}\))?[ ]*(?:[:#.是为]|No\.?)?[ ]*[(|\[\"“]?[ ]*{_VALUE}"
         )
 
     def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:
@@ -103,6 +117,12 @@ class Numbers:
             if digits >= (3 if kind in _SHORT_KINDS else 5) or (kind == "PLATE" and digits):
                 # 银行卡号 ends in 卡号: the longer words decide the kind.
                 yield Span(match.start(1), match.end(1), kind, 0.94 + length / 1000)
+        for match in _ANY_NUMBER.finditer(text):
+            if sum(char.isdigit() for char in match.group(1)) >= 5:
+                yield Span(match.start(1), match.end(1), "RECORD_NUM", 0.86)
+        if "(" in text:
+            for match in _MACAO.finditer(text):
+                yield Span(match.start(1), match.end(1), "PERMIT", 0.9)
         if "床" in text:
             yield from self._beds(text)
         if _PLATE_START.search(text):
@@ -114,7 +134,7 @@ class Numbers:
     @staticmethod
     def _unannounced(text: str) -> Iterator[Span]:
         """Shapes that need no words in front of them."""
-        for pattern, kind in ((_PASSPORT, "PASSPORT"), (_PERMIT, "PERMIT")):
+        for pattern, kind in ((_PASSPORT, "PASSPORT"), (_PERMIT, "PERMIT"), (_HONG_KONG, "PERMIT")):
             for match in pattern.finditer(text):
                 yield Span(match.start(), match.end(), kind, 0.9)
         for match in _BANK.finditer(text):
@@ -124,6 +144,10 @@ class Numbers:
         for match in _LETTERED.finditer(text):
             kind = "EXAM_NUM" if match.group(1) in _EXAM_LETTERS else "RECORD_NUM"
             yield Span(match.start(), match.end(), kind, 0.85)
+        for match in _ACCESSION.finditer(text):
+            yield Span(match.start(), match.end(), "EXAM_NUM", 0.94)
+        for match in _LETTER_RUN.finditer(text):
+            yield Span(match.start(), match.end(), "RECORD_NUM", 0.8)
         for match in _BARE.finditer(text):
             if not _TIME_STAMP.match(match.group()):
                 yield Span(match.start(), match.end(), "RECORD_NUM", 0.8)

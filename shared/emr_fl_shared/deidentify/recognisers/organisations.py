@@ -22,6 +22,8 @@ from emr_fl_shared.deidentify.wordlists import rows, words
 
 _KINDS = {"hospital": "HOSPITAL", "school": "SCHOOL", "employer": "EMPLOYER"}
 _LONGEST = 22
+_NO_STOP = re.compile("自来水|自治|自动化|自控|自贡|前进|前海|后勤|先锋|先进|时代|再生|有色|有机|无线|来宾|来凤|到家|到店|住建|住房|转运|转化|因特|因孚|被服|过滤|在线|从化|从江|去年|同仁|送变电|的士|家属院")
+_BRANCH = re.compile(r"[^\W\da-zA-Z的了在上工]{1,8}?(?:分公司|分店|旗舰店|加盟店|门店|店|站点|营业部|营业厅|网点|项目部|分部|分局|分厂|车间|支行|分行|分理处)(?![一-鿿]{0,1}长)")
 _NUMBER = r"(?:[一二三四五六七八九十]{1,3}|\d{1,3})"
 _SHORT_HOSPITAL = re.compile(
     r"(?:[省市县区]|医大|医科大|中医大|附属|附|军大|大学)(?:第)?[一二三四五六七八九十](?:附)?院"
@@ -37,6 +39,17 @@ _WARD = re.compile(
 _WARD_BEHIND = re.compile(r"住院|治疗|收|就诊|[,。;]|$|加?\d")
 _ORDINAL = re.compile(
     r"(?:心|内|外|骨|儿|妇|产|神内|神外|消化|呼吸|肾内|普外|肿瘤|康复|中医|心内|泌尿|眼|老年)[一二三四五六七八九十]{1,2}科"
+)
+# A bed, a telephone or a member of a department behind its name; words of a stay before it. 请心内科会诊 tells of no stay.
+_PERSON_OF = re.compile(
+    r"[ ]?(?:(?:加|[A-Z]-?)?[+-]?\d{1,4}[ ]?(?:号病床|病床|号床|床)(?![边旁])|[ ]?,?[ ]?(?:电话|护士站|值班电话)[ ]?[:(]?[ ]?\d|[一-鿿·]{2,4}(?:主任|副主任|主治|医师|医生|教授|护士|大夫|已访视))"
+)
+_STAYS_IN = re.compile(
+    r"(?:[我本该贵外]院|[收转]入|收住|收治于|转至|转到|转回|[由从][^,。;\n]{0,2}|住|入住|住在|住于|就诊于|联系|[申送]请科室[ ]?[:|]?[ ]?|[送申][检请]科室[ ]?[:|]?[ ]?|会诊科室[ ]?[:|]?[ ]?|科别[ ]?[:|]?[ ]?|科室[ ]?[:|]?[ ]?|挂号[^,。;\n]{0,3}|\d床[ ,]{1,2})$"
+)
+_NO_STAY = re.compile(r"会诊|随诊|随访|复诊|就医|进一步|门诊|疾病|用药|手术史|情况|检查|专科")
+_SPECIALTY = re.compile(
+    r"(?:肿瘤|普外|骨|儿|妇|产|外|内|康复|神经|神内|神外|心血管|消化|呼吸|肾|血液|老年|感染|肝病|内分泌|泌尿|胸外|脊柱|关节|创伤|化疗|放疗|中医|针灸|疼痛|烧伤|眼|心内|心外|风湿|肝胆|胃肠|乳腺|甲乳|血管)$"
 )
 _FIELD = re.compile(r"(?:所在科室|就诊科室|科室名称|科室|病区|科别)[ ]*[:为][ ]*([^\s,。;()\[\]、]{2,14})")
 _WORKS = re.compile(
@@ -101,6 +114,9 @@ class Organisations:
                 branch = _AFTER_HOSPITAL.match(text, end)
                 end = branch.end() if branch else end
                 hospitals.append(end)
+            elif kind == "EMPLOYER":
+                branch = _BRANCH.match(text, end)
+                end = branch.end() if branch else end
             yield Span(start, end, kind, 0.92)
             reach[kind] = match.end()
         if "院" in text:
@@ -115,6 +131,7 @@ class Organisations:
             if department:
                 yield Span(end, department.end(), "DEPARTMENT", 0.9)
         yield from self._wards(text)
+        yield from self._stays(text)
         yield from self._fields(text)
 
     def _begin(self, text: str, start: int, end: int, kind: str, reach: int) -> int | None:
@@ -129,9 +146,11 @@ class Organisations:
             first -= 1
         prefix = text[first:start]
         places = [match.span() for match in self._place.finditer(prefix)]
+        inside = [match.span() for match in _NO_STOP.finditer(text, first, start + 4)]
+        inside = [(left - first, right - first) for left, right in inside]
         begin = 0
         for stop in self._stop.finditer(prefix):
-            if not any(left < stop.end() <= right for left, right in places):
+            if not any(left < stop.end() <= right for left, right in (*places, *inside)):
                 begin = stop.end()
         # A name that holds a place begins with the place: nothing before it belongs to the name.
         begin = next((left for left, _ in places if left >= begin), begin)
@@ -147,7 +166,11 @@ class Organisations:
             # 县人民医院 still names a county's one hospital; 人民医院 alone names none.
             if own in _KIND_OF_HOSPITAL and (own != "人民" or name == own):
                 return None
-        elif len(own) < (2 if end - start > 1 else 3) and not name.endswith("第" + own):  # 第一中学 is one
+        elif (
+            len(own) < (2 if end - start > 1 else 3)
+            and not name.endswith("第" + own)
+            and not (kind == "EMPLOYER" and _BRANCH.match(text, end))
+        ):  # 第一中学 is one
             return None
         return first + begin
 
@@ -173,13 +196,27 @@ class Organisations:
                 for department in self._departments.finditer(text, max(0, start - 10), start):
                     if department.end() == start:
                         start = department.start()
+                specialty = _SPECIALTY.search(text, max(0, start - 5), start)
+                start = specialty.start() if specialty and start == match.start() else start
                 bare = match.group()[-1] == "区" and match.group()[-2] not in "病疗"
                 if bare and start == match.start() and not _WARD_BEHIND.match(text, match.end()):
                     continue  # 三区 behind anything but a department is no ward
                 yield Span(start, match.end(), "DEPARTMENT", 0.9)
         if "科" in text:
             for match in _ORDINAL.finditer(text):
-                yield Span(match.start(), match.end(), "DEPARTMENT", 0.88)
+                yield Span(match.start(), match.end(), "DEPARTMENT", 0.91)
+
+    def _stays(self, text: str) -> Iterator[Span]:
+        """A department where the patient is or was: a bed or a person of it behind, or words of a stay around it."""
+        if "科" not in text and "病房" not in text:
+            return
+        for match in self._departments.finditer(text):
+            start, end = match.span()
+            if _WARD.match(text, end):
+                continue  # see `_wards`
+            before, behind = text[max(0, start - 8) : start], text[end : end + 14]
+            if (_PERSON_OF.match(behind) and before[-1:] not in ("请", "经")) or (_STAYS_IN.search(before) and not _NO_STAY.match(behind)):
+                yield Span(start, end, "DEPARTMENT", 0.86)
 
     def _fields(self, text: str) -> Iterator[Span]:
         if ":" in text or "为" in text or "是" in text:

@@ -6,6 +6,8 @@ Twelve- and fourteen-digit time stamps of laboratory systems are not taken for t
 >>> from emr_fl_shared.deidentify.recognisers.phone import Phone
 >>> sorted({tuple(span[:3]) for span in Phone().find("联系电话138-0013-8000，采血20240311093000", {})})
 [(4, 17, 'PHONE')]
+>>> [text[s.start:s.end] for text in ["0571-86543210转分机 801"] for s in Phone().find(text, {})]
+['0571-86543210转分机 801']
 """
 
 from __future__ import annotations
@@ -16,17 +18,18 @@ from collections.abc import Iterator, Mapping
 from emr_fl_shared.deidentify.registry import register
 from emr_fl_shared.deidentify.spans import Span
 
-_S = r"[ \-.·_]?"
+_S = r"(?:[ \-.·_]| {2})?"
+_EXTENSION = r"(?:[ ]?(?:转分机|转接|转|分机号?|[-*]|ext\.?)[ :]{0,2}\d{1,5}(?!\d))?"
 _MOBILE = re.compile(
-    rf"(?<![\d])(?:\+?\(?86\)?[ -]?)?1[3-9]{_S}\d(?:{_S}\d){{8}}(?:(?!\d)|(?=\d{{1,2}}[.、)]\D)|(?=\d[.、)]$))"
+    rf"(?<![\d])(?:(?:\+|\(\+?|00)?86\)?[ -]?|0)?1[3-9]{_S}\d(?:{_S}\d){{8}}(?:(?!\d)|(?=\d{{1,2}}[.、)]\D)|(?=\d[.、)]$))"
 )
 _LAND = re.compile(
-    r"(?<![\d.])(?:\(0\d{2,3}\)|0\d{2,3})[ -]{0,2}[2-8]\d{2,3}[ -]?\d{4}(?:[-转 ]{1,2}\d{1,5})?(?!\d)"
+    r"(?<![\d.])(?:\(0\d{2,3}\)|0\d{2,3})[ -]{0,2}[2-8]\d{2,3}[ -]?\d{4}(?!\d)" + _EXTENSION
 )
 _SERVICE = re.compile(r"(?<!\d)[48]00[ -]?\d{3,4}[ -]?\d{3,4}(?!\d)")
 _CUE = re.compile(
     r"(?:联系电话|联系方式|联系号码|电话号码|手机号码|电话|手机号|手机|座机|固话|分机|致电|拨打|来电|tel(?:ephone)?|mobile|phone|TEL|Tel|Phone|Mobile)"
-    r"(?:[\u4e00-\u9fff]{0,3}\))?[ ]*[:#是为]?[ ]*(\+?\(?\d(?:[ \-()]?\d){5,14})"
+    r"(?:[\u4e00-\u9fff]{0,3}\))?[ ]*[:#是为(|]?[ ]*(\+?\(?\d(?:[ \-()]?\d){5,14}" + _EXTENSION + ")"
 )
 _MASKED = re.compile(r"(?<!\d)1[3-9]\d[*xX]{4,8}\d{0,4}(?!\d)")
 _TAIL = re.compile(r"(?:尾号|后[四4]位|末[四4]位)[ ]*[:是为]?[ ]*(\d{4})(?!\d)")
