@@ -27,10 +27,14 @@ from emr_fl_shared.deidentify.registry import register
 from emr_fl_shared.deidentify.spans import Span
 from emr_fl_shared.deidentify.wordlists import characters
 
-_RUN = re.compile(f"[{CHINESE}·]+")
+_RUN = re.compile(f"[{CHINESE}]+(?:[·.][{CHINESE}]+)+")
+_DOT = re.compile(r"[·.]")
 _SEX = r"[ ]?[,、 (][ ]?(?:男|女)(?![儿婿友士孩方科])"
 _OPENING = re.compile(rf"[\n。;!,][ ]*([{CHINESE}·]{{2,6}})(?:[ ]?(?=,)|{_SEX})")
 _SEX_NEXT = re.compile(_SEX)
+_CELL = re.compile(
+    rf"(?:(?<=[|/<>\"@①-⑳\t])|(?<=^)|(?<=\n)|(?<=\d[).、]))[ ]?([{CHINESE}]{{2,4}})(?=[ ]?(?:[|/<>\"①-⑳\t\n]|$|[ ,]{{1,2}}(?:1[3-9]\d|\d{{6}})))"
+)
 _ROLES = ("患者", "病人", "患儿")
 _IN_BRACKETS = re.compile(rf"\(([{CHINESE}]{{2,4}})\)")
 _PHONE = re.compile(r"1[3-9]\d[- ]?\d{4}")
@@ -39,7 +43,7 @@ _BEFORE_PHONE = re.compile(
 )
 _LEFT_OF_CALLED = frozenset("属人子女妻夫父母弟妹兄姐者系友儿")
 _ASKED = re.compile(rf"[由找请据]([{CHINESE}]{{3,4}})(?![{CHINESE}])")
-_LEFT = frozenset("由找请问据向与跟和及时者人子女妻夫父母弟妹兄姐儿孙友属伴员生师")
+_LEFT = frozenset("让叫诉床号名@是系知访托陪由找请问据向与跟和及时者人子女妻夫父母弟妹兄姐儿孙友属伴员生师")
 _AFTER = re.compile(
     r"因|于|自[诉述]|诉|代诉|代述|神志|神清|陪|搀|回忆|在旁|补充|签|表示|要求|说|称|告知|电话|联系|昨|今[日晨晚天]|男|女|同意|拒绝|"
     r"入院|来诊|就诊|复诊|突发|反复|之[子女妻夫父母]"
@@ -80,7 +84,11 @@ class BareNames:
             if surname and fits and not clinical.refuse(start, end):
                 yield Span(start, end, "RELATIVE_NAME", 0.75)
         yield from self._free(text, clinical)
-        if "·" in text:
+        yield from self._cells(text, clinical)
+        for match in self._shape.two_parts(text):
+            if match.end() - match.start() >= 4 and not clinical.hold(*match.span()):
+                yield Span(match.start(), match.end(), "PATIENT_NAME", 0.8)
+        if "·" in text or "." in text:
             yield from self._dotted(text)
 
     def _opening(self, text: str, start: int, end: int, clinical: ClinicalWords) -> Iterator[Span]:
@@ -152,20 +160,33 @@ class BareNames:
                     yield Span(start, end, "PATIENT_NAME", 0.7)
                     break
 
+    def _cells(self, text: str, clinical: ClinicalWords) -> Iterator[Span]:
+        """A name that fills a cell of a table or list: marks that no sentence has stand around it."""
+        shape = self._shape
+        for match in _CELL.finditer(text):
+            start, end = match.span(1)
+            surname = shape.surname(text, start)
+            given = text[start + surname : end]
+            clear = shape.is_clear(text, start)
+            if not surname or not 1 <= len(given) <= 2 or clinical.refuse(start, end):
+                continue
+            if shape.is_given(given) or (clear and shape.may_be_given(given)):
+                yield Span(start, end, "PATIENT_NAME", 0.75)
+
     def _dotted(self, text: str) -> Iterator[Span]:
         """Characters that write such names on both sides of a ·."""
         for match in _RUN.finditer(text):
             value = match.group()
-            if "·" not in value.strip("·") or len(value) > 30:
+            if not _DOT.search(value.strip("·.")) or len(value) > 30:
                 continue
-            at = left = value.index("·")
+            at = left = min(value.find(dot) for dot in "·." if dot in value)
             while left > 0 and value[left - 1] in self._foreign and at - left < 8:
                 left -= 1
             right = at + 1
             while (
                 right < len(value)
                 and right - at < 14
-                and (value[right] in self._foreign or value[right] == "·")
+                and (value[right] in self._foreign or value[right] in "·.")
             ):
                 right += 1
             if at - left >= 2 and right - at - 1 >= 2:

@@ -31,10 +31,13 @@ from emr_fl_shared.deidentify.spans import Span
 from emr_fl_shared.deidentify.wordlists import automaton, rows, sections
 
 _RUN = re.compile(f"[{CHINESE}·]+")
-_AFTER_LABEL = re.compile(r"(?:\s*\([^)\n]{0,8}\))?[ ]*(:)?[ ]*")
-_AFTER_ROLE = re.compile(r"[ ]*([:(])?[ ]*")
+_AFTER_LABEL = re.compile(r"(?:\s*\([^)\n]{0,8}\))?[ ]*([:|>\[(=])?[\"' ]*")
+_AFTER_ROLE = re.compile(r"(?:本人|姓名|名)?[ ]*([:(|>\[])?[\"' ]*(?:叫|姓名|名叫|为)?")
+# Labels behind which hardly anything but a name stands.
+_STRONG_LABEL = re.compile(r"[人者员师生士名]$|签[名字]$|护士长$")
 _LATIN = re.compile(r"[A-Z][A-Za-z'-]{1,20}(?:[ ·][A-Z][A-Za-z'-]{1,20}){1,3}")
-_SPACED = re.compile(f"([{CHINESE}]) {{1,3}}([{CHINESE}])(?![{CHINESE}])")
+_SPACED = re.compile(f"[{CHINESE}](?: {{1,3}}[{CHINESE}]){{1,2}}(?![{CHINESE}])")
+_DOTTED = re.compile(f"[{CHINESE}]{{2,8}}(?:[·.][{CHINESE}]{{2,9}}){{1,2}}")
 _NEXT_NAME = re.compile(r"[ ]?[/、,&+和及][ ]?|[ ]{1,2}")
 _SEX_OR_AGE = re.compile(r"[,、 (]{0,2}(?:男|女)(?![儿婿友士孩方])|[,、 (]{1,2}\d{1,3}[ ]?岁")
 _SUBJECT_OF = re.compile(
@@ -91,7 +94,8 @@ class Names:
         for start, cue in cues:
             end = start + cue.length
             if cue.type == "label":
-                yield from self._after_label(text, end, cue.kind, clinical)
+                strong = _STRONG_LABEL.search(text, start, end) is not None
+                yield from self._after_label(text, end, cue.kind, clinical, strong)
             elif cue.type == "form":
                 yield from self._before(text, start, end, cue.kind, clinical, form=True)
             else:
@@ -112,28 +116,56 @@ class Names:
                 reach = start + cue.length
         return kept
 
-    def _after_label(self, text: str, end: int, kind: str, clinical: ClinicalWords) -> Iterator[Span]:
+    def _after_label(
+        self, text: str, end: int, kind: str, clinical: ClinicalWords, strong: bool
+    ) -> Iterator[Span]:
         gap = _AFTER_LABEL.match(text, end)
         assert gap is not None  # every part of the pattern may be empty
         start, colon = gap.end(), gap.group(1) is not None
-        if colon:
-            latin = _LATIN.match(text, start)
-            spaced = _SPACED.match(text, start) if self._shape.surname(text, start) else None
-            if latin or spaced:
-                yield Span(start, (latin or spaced).end(), kind, 0.95)  # type: ignore[union-attr]
-                return
-        length = self._labelled(text, start, clinical, sure=colon)
+        latin = _LATIN.match(text, start) if colon else None
+        whole = latin or self._spaced_or_dotted(text, start)
+        if whole:
+            yield Span(start, whole.end(), kind, 0.95)
+            following = _NEXT_NAME.match(text, whole.end())
+            length = self._shape.length(text, following.end(), clinical) if following else 0
+            if following and length and self._shape.ends(text, following.end() + length):
+                yield Span(following.end(), following.end() + length, kind, 0.9)
+            return
+        length = self._labelled(text, start, clinical, sure=colon, strong=strong)
         while length:
             yield Span(start, start + length, kind, 0.97 if colon else 0.92)
             following = _NEXT_NAME.match(text, start + length)
             if kind == "PATIENT_NAME" or not following:
                 return
             start = following.end()
-            length = self._shape.length(text, start, clinical)
+            whole = self._spaced_or_dotted(text, start)
+            if whole:
+                yield Span(start, whole.end(), kind, 0.92)
+                return
+            length = self._shape.length(text, start, clinical) or self._shape.without_surname(text, start)
             if length and not self._shape.ends(text, start + length):
                 return
+            if not length and colon:
+                run = _RUN.match(text, start)
+                if run and self._shape.is_usual(run.group()):
+                    length = len(run.group())
 
-    def _labelled(self, text: str, start: int, clinical: ClinicalWords, *, sure: bool) -> int:
+    def _spaced_or_dotted(self, text: str, start: int) -> re.Match[str] | None:
+        """A name with blanks between its characters, or one of two parts with a dot between them."""
+        shape = self._shape
+        spaced = _SPACED.match(text, start) if shape.surname(text, start) else None
+        if spaced and shape.may_be_given(spaced.group().replace(" ", "")[1:]):
+            return spaced
+        dotted = _DOTTED.match(text, start)
+        if dotted and all(char in shape.foreign for char in dotted.group()[:2]):
+            end = dotted.end()
+            separator = max(dotted.group().rfind("·"), dotted.group().rfind(".")) + start
+            while end > separator + 3 and text[end - 1] not in shape.foreign:
+                end -= 1
+            return re.compile(f".{{{end - start}}}").match(text, start)
+        return None
+
+    def _labelled(self, text: str, start: int, clinical: ClinicalWords, *, sure: bool, strong: bool) -> int:
         """Length of the name behind a label; with `sure` any characters will do."""
         run = _RUN.match(text, start)
         value = run.group() if run else ""
@@ -143,11 +175,18 @@ class Names:
             return len(value.rstrip("·")) if len(value) <= 18 else 0
         shape = self._shape
         surname = shape.surname(text, start)
+        foreign = shape.without_surname(text, start)
+        if foreign >= 3:
+            return foreign
         if not sure:
+            if strong and shape.is_usual(value):
+                return len(value)
             length = shape.length(text, start, clinical)
             if length:
                 return length if shape.ends(text, start + length) else 0
             fits = surname and 1 <= len(value) - surname <= 2 and shape.may_be_given(value[surname:])
+            if strong and fits and shape.is_given(value[surname:]):
+                return len(value) if not clinical.hold(start, start + len(value)) else 0
             return len(value) if fits and not clinical.refuse(start, start + len(value)) else 0
         if len(value) < 2 or value.startswith(self._no_names):
             return 0
@@ -174,6 +213,17 @@ class Names:
         value = run.group()
         shape = self._shape
         surname = shape.surname(text, start)
+        whole = self._spaced_or_dotted(text, start)
+        if whole:
+            yield Span(start, whole.end(), kind, 0.93)
+            return
+        foreign = shape.without_surname(text, start)
+        if foreign >= 3:
+            yield Span(start, start + foreign, kind, 0.9)
+            return
+        if value not in self._values and shape.is_usual(value) and (mark or _SEX_OR_AGE.match(text, run.end())):
+            yield Span(start, run.end(), kind, 0.9)
+            return
         if kind == "RELATIVE_NAME":
             # Someone who came along: any two or three characters, unless they are an ordinary word.
             for length in (2, 3, 4):
