@@ -14,6 +14,7 @@ from emr_fl_shared.deidentify.folding import fold
 from emr_fl_shared.deidentify.generalise import Generalisation
 from emr_fl_shared.deidentify.operators import Operator, placeholder
 from emr_fl_shared.deidentify.pseudonym import pseudonym
+from emr_fl_shared.deidentify.recurrence import again
 from emr_fl_shared.deidentify.registry import Batched, Recogniser, recognisers
 from emr_fl_shared.deidentify.spans import Span, settle
 from emr_fl_shared.records import TEXT_FIELDS, Record
@@ -157,6 +158,7 @@ class Deidentifier:
         found = [span for recogniser in self.recognisers for span in recogniser.find(folded, known)]
         if not found:
             return []
+        found += again(folded, found)
         written = [match.span() for match in PLACEHOLDER.finditer(text)] if "[" in text else []
         inside = [
             span

@@ -62,6 +62,7 @@ class Address:
     def __init__(self) -> None:
         places = "|".join(re.escape(place) for place in words("places.txt"))
         self._places = re.compile(places)
+        self._of_place = re.compile(rf"(?:{places})[省市]?(?:(?:{places})(?:市|地区|州|盟)?|{_C}{{1,4}}[市县区旗])(?=人(?:[,。;、 ]|士|氏|$))")
         level = r"(?:壮族自治区|回族自治区|维吾尔自治区|特别行政区|自治区|自治州|地区|省|市|州|盟)?"
         part = rf"{_C}{{1,6}}?(?:自治县|新区|开发区|高新区|林区|县|区|市|旗)"
         self._long = re.compile(
@@ -93,6 +94,8 @@ class Address:
             if self._places.match(text, match.start(1), end) and end - match.start(1) >= 4:
                 yield Span(match.start(1), end, "ADDRESS", 0.92)
         if self._places.search(text):
+            for match in self._of_place.finditer(text):
+                yield Span(match.start(), match.end(), "ADDRESS", 0.9)
             for match in self._long.finditer(text):
                 yield Span(match.start(), match.end(), "ADDRESS", 0.91)
         for hint, pattern in ((_HAS_STREET, _STREET), (_HAS_BUILDING, _BUILDING), (_HAS_VILLAGE, _COUNTY)):

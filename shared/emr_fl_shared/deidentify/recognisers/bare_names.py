@@ -30,10 +30,14 @@ from emr_fl_shared.deidentify.wordlists import characters
 _RUN = re.compile(f"[{CHINESE}]+(?:[·.][{CHINESE}]+)+")
 _DOT = re.compile(r"[·.]")
 _SEX = r"[ ]?[,、 (][ ]?(?:男|女)(?![儿婿友士孩方科])"
-_OPENING = re.compile(rf"[\n。;!,][ ]*([{CHINESE}·]{{2,6}})(?:[ ]?(?=,)|{_SEX})")
+_OPENING = re.compile(rf"[\n。;!,:][ ]*([{CHINESE}·]{{2,6}})(?:[ ]?(?=,)|{_SEX})")
 _SEX_NEXT = re.compile(_SEX)
+_SPEAKER = re.compile(rf"(?<=\n)([{CHINESE}]{{2,4}})(?=:)")
+_IN_BED = re.compile(rf"\d[ ]?床[ ,:]{{0,2}}(?:患者|病人)?([{CHINESE}]{{2,4}})")
+_SPACED = re.compile(rf"(?<![{CHINESE}])[{CHINESE}] [{CHINESE}] [{CHINESE}](?![ ]?[{CHINESE}] )")
 _CELL = re.compile(
-    rf"(?:(?<=[|/<>\"@①-⑳\t])|(?<=^)|(?<=\n)|(?<=\d[).、]))[ ]?([{CHINESE}]{{2,4}})(?=[ ]?(?:[|/<>\"①-⑳\t\n]|$|[ ,]{{1,2}}(?:1[3-9]\d|\d{{6}})))"
+    rf"(?<=[|/<>\"@①-⑳\t])[ ]?([{CHINESE}]{{2,4}})(?=[ ]?(?:[|/<>\"①-⑳\t\n:,]|$))"
+    rf"|(?:(?<=[\n;,])|(?<=\d[).、])|(?<=\A))[ ]?([{CHINESE}]{{2,4}})(?=[ ]?(?:[|/<>\"①-⑳\t]|[ ,]{{1,2}}(?:1[3-9]\d|\d{{6}})))"
 )
 _ROLES = ("患者", "病人", "患儿")
 _IN_BRACKETS = re.compile(rf"\(([{CHINESE}]{{2,4}})\)")
@@ -85,6 +89,8 @@ class BareNames:
                 yield Span(start, end, "RELATIVE_NAME", 0.75)
         yield from self._free(text, clinical)
         yield from self._cells(text, clinical)
+        yield from self._in_bed(text, clinical)
+        yield from self._spaced(text)
         for match in self._shape.two_parts(text):
             if match.end() - match.start() >= 4 and not clinical.hold(*match.span()):
                 yield Span(match.start(), match.end(), "PATIENT_NAME", 0.8)
@@ -154,7 +160,7 @@ class BareNames:
                 end = start + surname + given
                 if end > len(text) or not shape.is_given(text[start + surname : end]):
                     continue
-                right = end == len(text) or not is_chinese(text[end]) or _AFTER.match(text, end) is not None
+                right = shape.ends(text, end) or _AFTER.match(text, end) is not None
                 bounded = (left or right) if clear and given == 2 else (left and right)
                 if bounded and not clinical.refuse(start, end):
                     yield Span(start, end, "PATIENT_NAME", 0.7)
@@ -164,7 +170,7 @@ class BareNames:
         """A name that fills a cell of a table or list: marks that no sentence has stand around it."""
         shape = self._shape
         for match in _CELL.finditer(text):
-            start, end = match.span(1)
+            start, end = match.span(1) if match.group(1) else match.span(2)
             surname = shape.surname(text, start)
             given = text[start + surname : end]
             clear = shape.is_clear(text, start)
@@ -172,6 +178,31 @@ class BareNames:
                 continue
             if shape.is_given(given) or (clear and shape.may_be_given(given)):
                 yield Span(start, end, "PATIENT_NAME", 0.75)
+
+    def _in_bed(self, text: str, clinical: ClinicalWords) -> Iterator[Span]:
+        """A name directly behind the number of a bed, and one that speaks (a line that opens with a name and a colon)."""
+        shape = self._shape
+        if "床" in text:
+            for match in _IN_BED.finditer(text):
+                start = match.start(1)
+                surname = shape.surname(text, start)
+                end = start + surname + 2
+                if not surname or not shape.is_given(text[start + surname : end]) or end > len(text):
+                    end = start + (shape.length(text, start, clinical) if surname else 0)
+                if end > start and not clinical.refuse(start, end):
+                    yield Span(start, end, "PATIENT_NAME", 0.85)
+        for match in _SPEAKER.finditer("\n" + text) if ":" in text else ():
+            start, end = match.start(1) - 1, match.end(1) - 1
+            if shape.length(text, start, clinical) == end - start:
+                yield Span(start, end, "STAFF_NAME", 0.8)
+
+    def _spaced(self, text: str) -> Iterator[Span]:
+        """Three characters with single blanks between them: a common surname and characters of given names."""
+        shape = self._shape
+        for match in _SPACED.finditer(text):
+            value = match.group().replace(" ", "")
+            if value[0] in shape.clear and shape.is_given(value[1:]) and shape.ends(text, match.end()):
+                yield Span(match.start(), match.end(), "PATIENT_NAME", 0.8)
 
     def _dotted(self, text: str) -> Iterator[Span]:
         """Characters that write such names on both sides of a ·."""

@@ -36,7 +36,11 @@ _AFTER_ROLE = re.compile(r"(?:本人|姓名|名)?[ ]*([:(|>\[])?[\"' ]*(?:叫|�
 # Labels behind which hardly anything but a name stands.
 _STRONG_LABEL = re.compile(r"[人者员师生士名]$|签[名字]$|护士长$")
 _LATIN = re.compile(r"[A-Z][A-Za-z'-]{1,20}(?:[ ·][A-Z][A-Za-z'-]{1,20}){1,3}")
-_SPACED = re.compile(f"[{CHINESE}](?: {{1,3}}[{CHINESE}]){{1,2}}(?![{CHINESE}])")
+_SPACED = tuple(re.compile(f"[{CHINESE}](?: {{1,3}}[{CHINESE}]){{{count}}}") for count in (2, 1))
+# What tells of the person whose name stood before the comma.
+_PARTICULARS = re.compile(
+    r"[ ]?[,(][ ]?(?:男|女|\d|住|现住|家住|籍贯|职业|务农|工人|退休|已婚|未婚|身份证|证件|电话|手机|联系|诊断|住院号|病[历案]号|门诊号|右利手|左利手|因|系|工龄|汉族|关系|\[)"
+)
 _DOTTED = re.compile(f"[{CHINESE}]{{2,8}}(?:[·.][{CHINESE}]{{2,9}}){{1,2}}")
 _NEXT_NAME = re.compile(r"[ ]?[/、,&+和及][ ]?|[ ]{1,2}")
 _SEX_OR_AGE = re.compile(r"[,、 (]{0,2}(?:男|女)(?![儿婿友士孩方])|[,、 (]{1,2}\d{1,3}[ ]?岁")
@@ -49,7 +53,7 @@ _ACCOMPANIES = re.compile(
 )
 _DEMOGRAPHY = ("性别", "年龄", "男", "女", "男性", "女性")
 _LEFT_OF_TITLE = frozenset(
-    "请由经与和及科遵随向告在找到给求诊院部室组邀示访让跟同对询系报谢据按听嘱托约见遇区楼是的被因为从将把长日今晨晚后前当者外内"
+    "知让叫诉床名@等请由经与和及科遵随向告在找到给求诊院部室组邀示访让跟同对询系报谢据按听嘱托约见遇区楼是的被因为从将把长日今晨晚后前当者外内"
 )
 _LEFT_OF_ONE = frozenset("请由与遵随")
 _NOT_AFTER_FORM = re.compile(r"某?[医日院年月地处种些个一单校公工厂省市县区镇村店家品药病天次时人者]")
@@ -147,15 +151,17 @@ class Names:
                 return
             if not length and colon:
                 run = _RUN.match(text, start)
-                if run and self._shape.is_usual(run.group()):
+                if run and following.group().strip() in ("、", "/") and self._shape.is_usual(run.group()):
                     length = len(run.group())
 
     def _spaced_or_dotted(self, text: str, start: int) -> re.Match[str] | None:
         """A name with blanks between its characters, or one of two parts with a dot between them."""
         shape = self._shape
-        spaced = _SPACED.match(text, start) if shape.surname(text, start) else None
-        if spaced and shape.may_be_given(spaced.group().replace(" ", "")[1:]):
-            return spaced
+        for pattern in _SPACED if text[start + 1 : start + 2] == " " and shape.surname(text, start) else ():
+            spaced = pattern.match(text, start)
+            given = spaced.group().replace(" ", "")[1:] if spaced else ""
+            if spaced and shape.may_be_given(given) and shape.ends(text, spaced.end()):
+                return spaced
         dotted = _DOTTED.match(text, start)
         if dotted and all(char in shape.foreign for char in dotted.group()[:2]):
             end = dotted.end()
@@ -221,7 +227,7 @@ class Names:
         if foreign >= 3:
             yield Span(start, start + foreign, kind, 0.9)
             return
-        if value not in self._values and shape.is_usual(value) and (mark or _SEX_OR_AGE.match(text, run.end())):
+        if value not in self._values and shape.is_usual(value) and (mark or _PARTICULARS.match(text, run.end())):
             yield Span(start, run.end(), kind, 0.9)
             return
         if kind == "RELATIVE_NAME":
@@ -235,7 +241,15 @@ class Names:
         if not surname:
             return
         # A whole run that is as long as a name: the boundary behind it stands in for characters of given names.
-        sure = mark or shape.is_clear(text, start) or _SEX_OR_AGE.match(text, run.end())
+        sure = (
+            mark
+            or shape.is_clear(text, start)
+            or _SEX_OR_AGE.match(text, run.end())
+            or _PARTICULARS.match(text, run.end())
+        )
+        if mark == ":" and kind != "PATIENT_NAME" and 2 <= len(value) <= 3 and value not in self._values:
+            yield Span(start, run.end(), kind, 0.9)
+            return
         if sure and 1 <= len(value) - surname <= 2:
             lenient = mark and shape.is_given(value[surname:])
             if not (clinical.hold if lenient else clinical.refuse)(start, run.end()):

@@ -28,7 +28,7 @@ _LAND = re.compile(
 )
 _SERVICE = re.compile(r"(?<!\d)[48]00[ -]?\d{3,4}[ -]?\d{3,4}(?!\d)")
 _CUE = re.compile(
-    r"(?:联系电话|联系方式|联系号码|电话号码|手机号码|电话|手机号|手机|座机|固话|分机|致电|拨打|来电|tel(?:ephone)?|mobile|phone|TEL|Tel|Phone|Mobile)"
+    r"(?:宅电|传真|FAX|Fax|fax|咨询|热线|总机|值班室|护士站|办公室|内线|回电|联系电话|联系方式|联系号码|电话号码|手机号码|电话|手机号|手机|座机|固话|分机|致电|拨打|来电|tel(?:ephone)?|mobile|phone|TEL|Tel|Phone|Mobile)"
     r"(?:[\u4e00-\u9fff]{0,3}\))?[ ]*[:#是为(|]?[ ]*(\+?\(?\d(?:[ \-()]?\d){5,14}" + _EXTENSION + ")"
 )
 _MASKED = re.compile(r"(?<!\d)1[3-9]\d[*xX]{4,8}\d{0,4}(?!\d)")
