@@ -22,7 +22,7 @@ _FOLLOW = re.compile(
     r"性别|年龄|男|女|科|职称|职业|主任|副主任|主治|住院|医师|医生|护士|护师|教授|技师|药师|电话|联系|手机|日期|时间|签|陪|代|"
     r"因|于|自|诉|述|以|入|来|就|今|昨|本|近|曾|无|有|在|为|系|已|仍|目前|现|反复|间断|突|出现|主|缘|民族|婚|籍贯|住|出生|身份|病情|病史|病人|"
     r"门诊|床|与|和|及|等|患|之|同志|先生|女士|到|至|从|被|将|送|的|告|表示|要求|同意|拒绝|知|理解|提供|补充|是|说|称|查|会诊|"
-    r"接听|来电|打电话|去看|去[了过办]|看[过了看]|写的|协查|配合|均|看看|带[其他她孩患至到来]|护送|代[领取办]|取药|帮|负责|处理|跟台|上台|主刀|给[药予了的]|收[治入到]|坠床|昨[日晚天夜]|已|术[后前中]|这个|这位|那个|叫|来过|走失|签[署过字收]|留[下了电]|两[人次]|还|身[份体]|年[龄约]|[0-9]|介绍|转[告来]|打[了来电]|手机|邮|微信|回[电复访报]|约[好了]|催|交代|吩咐|建议|开[的具了药]|看诊|门诊|审[核批]|报告|陪|随行|同[行意]|在[外旁家场]|[也又]|前来|之[一前]|驾驶|乘|骑|操作|工龄|死亡|存活|病逝|去世|回忆|在旁|搀|口述|反映|描述|行|予|嘱|既往|平素|再|前|后|复|办|做|由|经|未|不|感|发|每|坚持|服|拟|需|可|均|也|亦|家|对[病治手诊]|否认"
+    r"谈话|讲解|接听|来电|打电话|去看|去[了过办]|看[过了看]|写的|协查|配合|均|看看|带[其他她孩患至到来]|护送|代[领取办]|取药|帮|负责|处理|跟台|上台|主刀|给[药予了的]|收[治入到]|坠床|昨[日晚天夜]|已|术[后前中]|这个|这位|那个|叫|来过|走失|签[署过字收]|留[下了电]|两[人次]|还|身[份体]|年[龄约]|[0-9]|介绍|转[告来]|打[了来电]|手机|邮|微信|回[电复访报]|约[好了]|催|交代|吩咐|建议|开[的具了药]|看诊|门诊|审[核批]|报告|陪|随行|同[行意]|在[外旁家场]|[也又]|前来|之[一前]|驾驶|乘|骑|操作|工龄|死亡|存活|病逝|去世|回忆|在旁|搀|口述|反映|描述|行|予|嘱|既往|平素|再|前|后|复|办|做|由|经|未|不|感|发|每|坚持|服|拟|需|可|均|也|亦|家|对[病治手诊]|否认"
 )
 
 
@@ -80,7 +80,7 @@ class NameShape:
             if len(word) >= 2:
                 entries[word] = len(word)
         self._words = automaton(entries)
-        self._usual = frozenset(words("name_words.txt"))
+        self._usual = frozenset((*words("name_words.txt"), *words("word_names.txt"))) - {"关系", "日期", "时间"}
         self.foreign = characters("transliteration.txt")
         parts = "|".join(words("name_parts.txt"))
         self._part = re.compile(parts)
@@ -119,6 +119,10 @@ class NameShape:
         if not match or not (match.end() - start >= 3 or self.ends(text, match.end())):
             return 0
         return match.end() - start
+
+    def one_part(self, text: str) -> Iterator[re.Match[str]]:
+        """A Tibetan or Mongolian name of three characters and more, before what follows names."""
+        return (m for m in self._part.finditer(text) if m.end() - m.start() >= 3 and self.ends(text, m.end()))
 
     def two_parts(self, text: str) -> Iterator[re.Match[str]]:
         """Two Tibetan or Mongolian names in a row: a person's name wherever it stands."""

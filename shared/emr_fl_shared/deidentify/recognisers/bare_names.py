@@ -91,8 +91,8 @@ class BareNames:
         yield from self._cells(text, clinical)
         yield from self._in_bed(text, clinical)
         yield from self._spaced(text)
-        for match in self._shape.two_parts(text):
-            if match.end() - match.start() >= 4 and not clinical.hold(*match.span()):
+        for match in (*self._shape.two_parts(text), *self._shape.one_part(text)):
+            if not clinical.hold(*match.span()):
                 yield Span(match.start(), match.end(), "PATIENT_NAME", 0.8)
         if "·" in text or "." in text:
             yield from self._dotted(text)
@@ -121,6 +121,9 @@ class BareNames:
     def _beside_phone(self, text: str, first: int, end: int, clinical: ClinicalWords) -> Iterator[Span]:
         for length in (3, 2, 4):
             start = end - length
+            if start == first and self._shape.is_usual(text[start:end]):
+                yield Span(start, end, "RELATIVE_NAME", 0.8)
+                return
             surname = self._shape.surname(text, start) if start >= first else 0
             given = text[start + surname : end]
             if not surname or not 1 <= len(given) <= 2 or not self._shape.is_given(given):

@@ -34,6 +34,7 @@ _RUN = re.compile(f"[{CHINESE}·]+")
 _AFTER_LABEL = re.compile(r"(?:\s*\([^)\n]{0,8}\))?[ ]*([:|>\[(=])?[\"' ]*")
 _AFTER_ROLE = re.compile(r"(?:本人|姓名|名)?[ ]*([:(|>\[])?[\"' ]*(?:叫|姓名|名叫|为)?")
 # Labels behind which hardly anything but a name stands.
+_WEAK_LABELS = frozenset("执行 核对 采血 检验 送检 收件 麻醉 报告 书写 交接 巡回 器械 收费 初审 审批 主管 Re Name name".split())
 _STRONG_LABEL = re.compile(r"[人者员师生士名]$|签[名字]$|护士长$")
 _LATIN = re.compile(r"[A-Z][A-Za-z'-]{1,20}(?:[ ·][A-Z][A-Za-z'-]{1,20}){1,3}")
 _SPACED = tuple(re.compile(f"[{CHINESE}](?: {{1,3}}[{CHINESE}]){{{count}}}") for count in (2, 1))
@@ -53,13 +54,21 @@ _ACCOMPANIES = re.compile(
 )
 _DEMOGRAPHY = ("性别", "年龄", "男", "女", "男性", "女性")
 _LEFT_OF_TITLE = frozenset(
-    "知让叫诉床名@等请由经与和及科遵随向告在找到给求诊院部室组邀示访让跟同对询系报谢据按听嘱托约见遇区楼是的被因为从将把长日今晨晚后前当者外内"
+    "管知让叫诉床名@等请由经与和及科遵随向告在找到给求诊院部室组邀示访让跟同对询系报谢据按听嘱托约见遇区楼是的被因为从将把长日今晨晚后前当者外内"
 )
 _LEFT_OF_ONE = frozenset("请由与遵随")
 _NOT_AFTER_FORM = re.compile(r"某?[医日院年月地处种些个一单校公工厂省市县区镇村店家品药病天次时人者]")
 _MASKS = frozenset("某xX*×○")
 _NEVER_ALONE = frozenset("经于从向由和与时常能都应须是有无")
 _BEFORE_REN = frozenset("主责担现前信兼继连聘历就离首胜充放听委")  # 主任, 责任, 担任 … end in a surname
+
+
+def _spread(cue: str) -> Iterator[str]:
+    """The cue with blanks between its characters, as forms and scans have it (医 师 ：)."""
+    if 2 <= len(cue) <= 4 and all(is_chinese(char) for char in cue):
+        yield " ".join(cue)
+        if len(cue) == 2:
+            yield "  ".join(cue)
 
 
 class _Cue(NamedTuple):
@@ -83,7 +92,8 @@ class Names:
         titles: set[str] = set()
         for cue_type, kind, listed in rows("name_cues.tsv"):
             for cue in listed.split("|"):
-                entries.setdefault(cue, _Cue(cue_type, kind, len(cue)))
+                for written in (cue, *_spread(cue)):
+                    entries.setdefault(written, _Cue(cue_type, kind, len(written)))
                 if cue_type == "title":
                     titles.add(cue)  # 主任 is a title behind a name and a role before one
         self._titles = frozenset(titles)
@@ -99,7 +109,8 @@ class Names:
             end = start + cue.length
             if cue.type == "label":
                 strong = _STRONG_LABEL.search(text, start, end) is not None
-                yield from self._after_label(text, end, cue.kind, clinical, strong)
+                weak = text[start:end] in _WEAK_LABELS
+                yield from self._after_label(text, end, cue.kind, clinical, strong, weak)
             elif cue.type == "form":
                 yield from self._before(text, start, end, cue.kind, clinical, form=True)
             else:
@@ -121,7 +132,7 @@ class Names:
         return kept
 
     def _after_label(
-        self, text: str, end: int, kind: str, clinical: ClinicalWords, strong: bool
+        self, text: str, end: int, kind: str, clinical: ClinicalWords, strong: bool, weak: bool
     ) -> Iterator[Span]:
         gap = _AFTER_LABEL.match(text, end)
         assert gap is not None  # every part of the pattern may be empty
@@ -135,7 +146,7 @@ class Names:
             if following and length and self._shape.ends(text, following.end() + length):
                 yield Span(following.end(), following.end() + length, kind, 0.9)
             return
-        length = self._labelled(text, start, clinical, sure=colon, strong=strong)
+        length = self._labelled(text, start, clinical, sure=colon and not weak, strong=strong)
         while length:
             yield Span(start, start + length, kind, 0.97 if colon else 0.92)
             following = _NEXT_NAME.match(text, start + length)

@@ -100,7 +100,7 @@ class Numbers:
                 self._kind[cue] = "RECORD_NUM" if kind == "STAFF_NUM" else kind
         self._cues = automaton({cue: (len(cue), kind) for cue, kind in self._kind.items()})
         self._value = re.compile(
-            rf"(?:码|编号|号)?(?:\([^)\n]{{0,6}}\))?[ ]*(?:[:#.是为]|No\.?)?[ ]*[(|\[\"“]?[ ]*{_VALUE}"
+            rf"(?:码|编号|号)?(?:\([^)\n]{{0,6}}\))?(?:[ ]?(?:No|NO|ID)\.?)?[ ]*[:#.是为]?[ ]*[(|\[\"“]?[ ]*{_VALUE}"
         )
 
     def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:
