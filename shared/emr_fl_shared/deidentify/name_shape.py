@@ -82,9 +82,8 @@ class NameShape:
         self._words = automaton(entries)
         self._usual = frozenset((*words("name_words.txt"), *words("word_names.txt"))) - {"关系", "日期", "时间"}
         self.foreign = characters("transliteration.txt")
-        parts = "|".join(words("name_parts.txt"))
-        self._part = re.compile(parts)
-        self._two_parts = re.compile(rf"(?:{parts})(?:{parts})")
+        self._parts = automaton({part: len(part) for part in words("name_parts.txt")})
+        self._part_begins = frozenset(part[0] for part in words("name_parts.txt"))
 
     def words_of(self, text: str) -> ClinicalWords:
         """The words of `text` that are not names."""
@@ -115,18 +114,23 @@ class NameShape:
 
     def without_surname(self, text: str, start: int) -> int:
         """Length of a Tibetan or Mongolian name at `start`; 0 if there is none, or more of a word follows."""
-        match = self._two_parts.match(text, start) or self._part.match(text, start)
-        if not match or not (match.end() - start >= 3 or self.ends(text, match.end())):
+        if text[start : start + 1] not in self._part_begins:
             return 0
-        return match.end() - start
+        found = [end for first, end in self.names_without_surname(text[start : start + 8]) if first == 0]
+        return max(found, default=0)
 
-    def one_part(self, text: str) -> Iterator[re.Match[str]]:
-        """A Tibetan or Mongolian name of three characters and more, before what follows names."""
-        return (m for m in self._part.finditer(text) if m.end() - m.start() >= 3 and self.ends(text, m.end()))
-
-    def two_parts(self, text: str) -> Iterator[re.Match[str]]:
-        """Two Tibetan or Mongolian names in a row: a person's name wherever it stands."""
-        return self._two_parts.finditer(text)
+    def names_without_surname(self, text: str) -> Iterator[tuple[int, int]]:
+        """Tibetan and Mongolian names: two parts in a row wherever they stand, one of three characters and more before what
+        follows names."""
+        ends: dict[int, int] = {}
+        for last, length in self._parts.iter(text):
+            start = last - length + 1
+            ends[start] = max(last + 1, ends.get(start, 0))
+        for start, end in ends.items():
+            if end in ends and ends[end] - start >= 4:
+                yield start, ends[end]
+            elif end - start >= 3 and self.ends(text, end):
+                yield start, end
 
     @staticmethod
     def ends(text: str, end: int) -> bool:

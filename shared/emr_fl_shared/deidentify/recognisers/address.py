@@ -31,6 +31,7 @@ _LIVES = re.compile(
     r"(?:现住址|家庭住址|家庭地址|住址|户籍地址|家住在|家住于|家住|现住在|现住于|现住|居住在|居住于|现居住|现居于|现居|暂住于|暂住在|暂住|租住于|租住在|租住|住在|住于|来自于|来自|户籍在|老家在|老家|独居于|独居在|久居于|久居|长居|长期居住于|寄居于|寄住于|居于|搬至|搬到|迁至|迁居|户籍所在地|户口所在地|居住地址|邮寄地址|通讯地址|联系地址|户籍地|现居住地|居住地|送到家中|家在|(?<![入留暂居同寄陪])住(?![院在了过宿进址所处房户培]))[ ]*(?![:为是位])([^\s,。;!?()\[\]\n\t、|<>\"]{2,40})"
 )
 _NATIVE = re.compile(r"(?:出生地|籍贯|原籍|祖籍|出生于|生于|老家|原籍地|参保地|户籍地?|户口|发病地|居住于|常住地?|现居地?)[ ]*[:为是|在]?[ ]*([^\s,。;!?()\[\]\n\t、|]{2,24})")
+_NATIVES = re.compile(r"[市县区旗一-鿿]人(?:[,。;、 ]|士|氏|$)")
 _END = re.compile(
     r"(?:联系|电话|手机|身份证|邮编|邮政编码|患者|病人|主诉|因|邮箱|微信|病史|门诊|住院|就诊|来我|来诊|来院|入院|诉|无业|务农|务工|打工|独居|工作|职业|民族|婚|配偶|家属|[ ]?1[3-9]\d{9}|居民|附近|附属|的|一带|，)"
 )
@@ -94,7 +95,7 @@ class Address:
             if self._places.match(text, match.start(1), end) and end - match.start(1) >= 4:
                 yield Span(match.start(1), end, "ADDRESS", 0.92)
         if self._places.search(text):
-            for match in self._of_place.finditer(text):
+            for match in self._of_place.finditer(text) if _NATIVES.search(text) else ():
                 yield Span(match.start(), match.end(), "ADDRESS", 0.9)
             for match in self._long.finditer(text):
                 yield Span(match.start(), match.end(), "ADDRESS", 0.91)

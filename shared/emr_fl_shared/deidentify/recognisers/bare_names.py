@@ -29,15 +29,17 @@ from emr_fl_shared.deidentify.wordlists import characters
 
 _RUN = re.compile(f"[{CHINESE}]+(?:[·.][{CHINESE}]+)+")
 _DOT = re.compile(r"[·.]")
+_DOT_BETWEEN = re.compile(f"[·.](?<=[{CHINESE}].)(?=[{CHINESE}])")
+_BLANKS = re.compile(" [^ ] ")
 _SEX = r"[ ]?[,、 (][ ]?(?:男|女)(?![儿婿友士孩方科])"
 _OPENING = re.compile(rf"[\n。;!,:][ ]*([{CHINESE}·]{{2,6}})(?:[ ]?(?=,)|{_SEX})")
 _SEX_NEXT = re.compile(_SEX)
-_SPEAKER = re.compile(rf"(?<=\n)([{CHINESE}]{{2,4}})(?=:)")
+_SPEAKER = re.compile(rf"\n([{CHINESE}]{{2,4}}):")
 _IN_BED = re.compile(rf"\d[ ]?床[ ,:]{{0,2}}(?:患者|病人)?([{CHINESE}]{{2,4}})")
 _SPACED = re.compile(rf"(?<![{CHINESE}])[{CHINESE}] [{CHINESE}] [{CHINESE}](?![ ]?[{CHINESE}] )")
-_CELL = re.compile(
-    rf"(?<=[|/<>\"@①-⑳\t])[ ]?([{CHINESE}]{{2,4}})(?=[ ]?(?:[|/<>\"①-⑳\t\n:,]|$))"
-    rf"|(?:(?<=[\n;,])|(?<=\d[).、])|(?<=\A))[ ]?([{CHINESE}]{{2,4}})(?=[ ]?(?:[|/<>\"①-⑳\t]|[ ,]{{1,2}}(?:1[3-9]\d|\d{{6}})))"
+_CELL = re.compile(rf"[|/<>\"@①-⑳\t][ ]?([{CHINESE}]{{2,4}})(?=[ ]?(?:[|/<>\"①-⑳\t\n:,]|$))")
+_OPEN_CELL = re.compile(
+    rf"(?:[\n;,]|\d[).、])[ ]?([{CHINESE}]{{2,4}})(?=[ ]?(?:[|/<>\"①-⑳\t]|[ ,]{{1,2}}(?:1[3-9]\d|\d{{6}})))"
 )
 _ROLES = ("患者", "病人", "患儿")
 _IN_BRACKETS = re.compile(rf"\(([{CHINESE}]{{2,4}})\)")
@@ -90,11 +92,12 @@ class BareNames:
         yield from self._free(text, clinical)
         yield from self._cells(text, clinical)
         yield from self._in_bed(text, clinical)
-        yield from self._spaced(text)
-        for match in (*self._shape.two_parts(text), *self._shape.one_part(text)):
-            if not clinical.hold(*match.span()):
-                yield Span(match.start(), match.end(), "PATIENT_NAME", 0.8)
-        if "·" in text or "." in text:
+        if _BLANKS.search(text):
+            yield from self._spaced(text)
+        for start, end in self._shape.names_without_surname(text):
+            if not clinical.hold(start, end):
+                yield Span(start, end, "PATIENT_NAME", 0.8)
+        if _DOT_BETWEEN.search(text):
             yield from self._dotted(text)
 
     def _opening(self, text: str, start: int, end: int, clinical: ClinicalWords) -> Iterator[Span]:
@@ -172,8 +175,9 @@ class BareNames:
     def _cells(self, text: str, clinical: ClinicalWords) -> Iterator[Span]:
         """A name that fills a cell of a table or list: marks that no sentence has stand around it."""
         shape = self._shape
-        for match in _CELL.finditer(text):
-            start, end = match.span(1) if match.group(1) else match.span(2)
+        cells = [match.span(1) for match in _CELL.finditer(text)]
+        cells += [(start - 1, end - 1) for start, end in (m.span(1) for m in _OPEN_CELL.finditer("\n" + text))]
+        for start, end in cells:
             surname = shape.surname(text, start)
             given = text[start + surname : end]
             clear = shape.is_clear(text, start)

@@ -173,6 +173,8 @@ class Names:
             given = spaced.group().replace(" ", "")[1:] if spaced else ""
             if spaced and shape.may_be_given(given) and shape.ends(text, spaced.end()):
                 return spaced
+        if not ("·" in text[start : start + 9] or "." in text[start : start + 9]):
+            return None
         dotted = _DOTTED.match(text, start)
         if dotted and all(char in shape.foreign for char in dotted.group()[:2]):
             end = dotted.end()

@@ -48,7 +48,7 @@ _BARE = re.compile(
 )
 # Any 编号 or 号码, and a number of five digits and more behind it; lots of drugs and codes of diagnoses are none of a person.
 _ANY_NUMBER = re.compile(
-    rf"(?:(?<![批型])(?<!规格|分类|疾病|诊断|手术|基因|位点)(?:编号|号码|号|流水|序列)(?=[ ]?[:(|#A-Za-z\d])|(?<![A-Za-z])(?:ID|Id|NO|No|№)(?=[ ]?[.:(|#\d]))"
+    rf"(?:(?:号|号码|流水|序列)(?<!批号)(?<!型号)(?<!文号)(?<![格类病断术因点]编号)(?=[ ]?[:(|#A-Za-z\d])|(?:ID|Id|NO|No|№)(?=[ ]?[.:(|#\d]))"
     rf"[ ]*(?:[:#.是为]|No\.?)?[ ]*[(|\[]?[ ]*{_VALUE}"
 )
 # An accession number: letters or none, year, hyphen, number (S23-10234, 2023-18273, MR-2023-00417); 2019-2023 are years.

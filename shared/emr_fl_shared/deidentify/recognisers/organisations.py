@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 
 from emr_fl_shared.deidentify.registry import register
 from emr_fl_shared.deidentify.spans import Span
-from emr_fl_shared.deidentify.wordlists import rows, words
+from emr_fl_shared.deidentify.wordlists import automaton, rows, words
 
 _KINDS = {"hospital": "HOSPITAL", "school": "SCHOOL", "employer": "EMPLOYER"}
 _LONGEST = 22
@@ -95,6 +95,7 @@ class Organisations:
         stops = sorted(listed["left_stop"], key=lambda word: (-len(word), word))
         self._stop = re.compile("|".join(map(re.escape, stops)))
         self._departments = re.compile("|".join(words("departments.txt")))
+        self._named = automaton({word: len(word) for word in words("departments.txt")})
         short = "|".join(words("known_hospitals.txt"))
         self._known_hospital = re.compile(rf"(?<=[于在到至赴往从由经])(?:{short}){_VISIT}")
         places = "|".join(words("places.txt"))
@@ -210,8 +211,15 @@ class Organisations:
         """A department where the patient is or was: a bed or a person of it behind, or words of a stay around it."""
         if "科" not in text and "病房" not in text:
             return
-        for match in self._departments.finditer(text):
-            start, end = match.span()
+        longest: dict[int, int] = {}
+        for last, length in self._named.iter(text):
+            start = last - length + 1
+            longest[start] = max(longest.get(start, 0), last + 1)
+        reach = 0
+        for start, end in sorted(longest.items()):
+            if start < reach:
+                continue
+            reach = end
             if _WARD.match(text, end):
                 continue  # see `_wards`
             before, behind = text[max(0, start - 8) : start], text[end : end + 14]
