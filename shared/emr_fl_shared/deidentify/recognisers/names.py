@@ -269,6 +269,8 @@ class Names:
                 yield Span(start, run.end(), kind, 0.95)
                 return
         length = shape.length(text, start, clinical) or self._before_verb(text, start, clinical)
+        if not length and kind != "PATIENT_NAME":
+            length = shape.fits_common(text, start, clinical)
         if length:
             yield Span(start, start + length, kind, 0.85)
 
