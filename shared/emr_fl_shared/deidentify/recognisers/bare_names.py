@@ -30,13 +30,13 @@ from emr_fl_shared.deidentify.wordlists import characters
 _RUN = re.compile(f"[{CHINESE}]+(?:[·.][{CHINESE}]+)+")
 _DOT = re.compile(r"[·.]")
 _DOT_BETWEEN = re.compile(f"[·.](?<=[{CHINESE}].)(?=[{CHINESE}])")
-_BLANKS = re.compile(" [^ ] ")
+_BLANKS = re.compile(f"[{CHINESE}] {{1,2}}[{CHINESE}]")
 _SEX = r"[ ]?[,、 (][ ]?(?:男|女)(?![儿婿友士孩方科])"
 _OPENING = re.compile(rf"[\n。;!,:][ ]*([{CHINESE}·]{{2,6}})(?:[ ]?(?=,)|{_SEX})")
 _SEX_NEXT = re.compile(_SEX)
 _SPEAKER = re.compile(rf"\n([{CHINESE}]{{2,4}}):")
 _IN_BED = re.compile(rf"\d[ ]?床[ ,:]{{0,2}}(?:患者|病人)?([{CHINESE}]{{2,4}})")
-_SPACED = re.compile(rf"(?<![{CHINESE}])[{CHINESE}] [{CHINESE}] [{CHINESE}](?![ ]?[{CHINESE}] )")
+_SPACED = re.compile(rf"[{CHINESE}] {{1,2}}[{CHINESE}](?: {{1,2}}[{CHINESE}])?(?![ ]{{1,2}}[{CHINESE}](?:[ ]|$))")
 _CELL = re.compile(rf"[|/<>\"@①-⑳\t][ ]?([{CHINESE}]{{2,4}})(?=[ ]?(?:[|/<>\"①-⑳\t\n:,]|$))")
 _OPEN_CELL = re.compile(
     rf"(?:[\n;,]|\d[).、])[ ]?([{CHINESE}]{{2,4}})(?=[ ]?(?:[|/<>\"①-⑳\t]|[ ,]{{1,2}}(?:1[3-9]\d|\d{{6}})))"
@@ -204,11 +204,15 @@ class BareNames:
                 yield Span(start, end, "STAFF_NAME", 0.8)
 
     def _spaced(self, text: str) -> Iterator[Span]:
-        """Three characters with single blanks between them: a common surname and characters of given names."""
+        """Two or three characters with blanks between them: a surname, common if one character follows, and given names."""
         shape = self._shape
         for match in _SPACED.finditer(text):
             value = match.group().replace(" ", "")
-            if value[0] in shape.clear and shape.is_given(value[1:]) and shape.ends(text, match.end()):
+            before = text[match.start() - 1 : match.start()]
+            bounded = (not is_chinese(before or " ") or before in _LEFT) and shape.ends(text, match.end())
+            surname = value[0] in shape.clear or (len(value) == 3 and value[0] in shape.ambiguous)
+            word = shape.words_of(value).refuse(0, len(value))
+            if bounded and surname and shape.is_given(value[1:]) and not word:
                 yield Span(match.start(), match.end(), "PATIENT_NAME", 0.8)
 
     def _dotted(self, text: str) -> Iterator[Span]:
