@@ -16,7 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from emr_fl_shared.deidentify import Deidentifier, KindRecall
+from emr_fl_shared.deidentify import KINDS, Deidentifier, KindRecall
 from emr_fl_shared.deidentify.measurement import wilson
 from recall.halves import Half
 from recall.measure import Measured, false_alarms, measure, protected_hits
@@ -33,6 +33,11 @@ def main() -> None:
     parser.add_argument("--notes", type=int, default=600, help="for each seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4])
     parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument(
+        "--measured",
+        type=Path,
+        help="write the sealed half's counts there, as resources/deidentify/measured.tsv has them",
+    )
     parser.add_argument("--misses", metavar="KIND", help="show what was missed (development half only)")
     given = parser.parse_args()
     halves: tuple[Half, ...] = ("development", "sealed") if given.half == "both" else (given.half,)
@@ -56,6 +61,8 @@ def main() -> None:
                 "per_1000": 1000 * found / characters,
             },
         }
+        if half == "sealed" and given.measured:
+            write_measured(given.measured, alone, helped)
         print(f"\n{half} half, {alone.notes} notes, seeds {' '.join(map(str, given.seeds))}\n")
         print(table(alone, helped))
         print(f"\nfalse alarms: {found} in {characters} characters of clean text")
@@ -84,6 +91,22 @@ def table(alone: Measured, helped: Measured) -> str:
             f"| {row.kind} | {row.planted} | {row.removed} | {_interval(row)} | {with_row.removed} | {_interval(with_row)} |"
         )
     return "\n".join(lines)
+
+
+def write_measured(path: Path, alone: Measured, helped: Measured) -> None:
+    """Counts by the cleaner's kinds, for `registry.card`."""
+    counts: dict[str, list[int]] = {}
+    for row in alone.rows:
+        kind = {"MOBILE": "PHONE", "LANDLINE": "PHONE"}.get(row.kind, row.kind)
+        if kind in KINDS:
+            found = counts.setdefault(kind, [0, 0, 0])
+            for place, value in enumerate((row.planted, row.removed, helped.row(row.kind).removed)):
+                found[place] += value
+    lines = ["\t".join((kind, *map(str, found))) for kind, found in sorted(counts.items())]
+    head = "# What the whole cleaner removes of the sealed half of the generated set; written by tests/benchmarks/deidentification_recall.py.\n"
+    path.write_text(
+        head + "kind\tplanted\ttext_only\trow_and_roster\n" + "\n".join(lines) + "\n", encoding="utf-8"
+    )
 
 
 def speed() -> float:

@@ -27,7 +27,9 @@ _FOLLOW = re.compile(
 
 
 # Surnames that are words as well, among the two hundred commonest: behind 其母, 家属, 护工 … two characters of given names are enough.
-_COMMON = frozenset("丁万方石任白夏高黄金江龙史段汤易武文毛康严温牛时向关安施洪马常华成尚兰单左于叶余何曾颜舒包宁乔黎游童辛齐申梅祝牟路应甄邢")
+_COMMON = frozenset(
+    "丁万方石任白夏高黄金江龙史段汤易武文毛康严温牛时向关安施洪马常华成尚兰单左于叶余何曾颜舒包宁乔黎游童辛齐申梅祝牟路应甄邢"
+)
 
 
 def is_chinese(char: str) -> bool:
@@ -84,7 +86,11 @@ class NameShape:
             if len(word) >= 2:
                 entries[word] = len(word)
         self._words = automaton(entries)
-        self._usual = frozenset((*words("name_words.txt"), *words("word_names.txt"))) - {"关系", "日期", "时间"}
+        self._usual = frozenset((*words("name_words.txt"), *words("word_names.txt"))) - {
+            "关系",
+            "日期",
+            "时间",
+        }
         self.foreign = characters("transliteration.txt")
         self._parts = automaton({part: len(part) for part in words("name_parts.txt")})
         self._part_begins = frozenset(part[0] for part in words("name_parts.txt"))

@@ -20,7 +20,9 @@ _PATTERN = re.compile(
     r"|一?百(?:零?[一二三四五六七八九]|一?十[一二三四五六七八九]?)?[余多来]?岁(?!以上)"
 )
 _CUE = re.compile(r"年龄|[现享今]年|年已|[Aa]ge")
-_CUED = re.compile(r"(?:年龄|现年|年已|享年|今年|[Aa]ge)[ ]*[:为是|(]?[ ]*((?:9\d|1[01]\d|12[0-5])|九十[一二三四五六七八九]?|一?百零?[一二三四五六七八九]?)(?![\d.岁一二三四五六七八九十]|[ ]?(?:天|日|月|周|小时))")
+_CUED = re.compile(
+    r"(?:年龄|现年|年已|享年|今年|[Aa]ge)[ ]*[:为是|(]?[ ]*((?:9\d|1[01]\d|12[0-5])|九十[一二三四五六七八九]?|一?百零?[一二三四五六七八九]?)(?![\d.岁一二三四五六七八九十]|[ ]?(?:天|日|月|周|小时))"
+)
 
 
 @register
@@ -28,6 +30,7 @@ class Ages:
     """See the module's docstring."""
 
     name = "ages"
+    sources: tuple[str, ...] = ("45 CFR 164.514(b)(2)(i)(C)",)
     kinds: tuple[str, ...] = ("AGE90",)
 
     def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:

@@ -36,7 +36,9 @@ _OPENING = re.compile(rf"[\n。;!,:][ ]*([{CHINESE}·]{{2,6}})(?:[ ]?(?=,)|{_SEX
 _SEX_NEXT = re.compile(_SEX)
 _SPEAKER = re.compile(rf"\n([{CHINESE}]{{2,4}}):")
 _IN_BED = re.compile(rf"\d[ ]?床[ ,:]{{0,2}}(?:患者|病人)?([{CHINESE}]{{2,4}})")
-_SPACED = re.compile(rf"[{CHINESE}] {{1,2}}[{CHINESE}](?: {{1,2}}[{CHINESE}])?(?![ ]{{1,2}}[{CHINESE}](?:[ ]|$))")
+_SPACED = re.compile(
+    rf"[{CHINESE}] {{1,2}}[{CHINESE}](?: {{1,2}}[{CHINESE}])?(?![ ]{{1,2}}[{CHINESE}](?:[ ]|$))"
+)
 _CELL = re.compile(rf"[|/<>\"@①-⑳\t][ ]?([{CHINESE}]{{2,4}})(?=[ ]?(?:[|/<>\"①-⑳\t\n:,]|$))")
 _OPEN_CELL = re.compile(
     rf"(?:[\n;,]|\d[).、])[ ]?([{CHINESE}]{{2,4}})(?=[ ]?(?:[|/<>\"①-⑳\t]|[ ,]{{1,2}}(?:1[3-9]\d|\d{{6}})))"
@@ -49,7 +51,9 @@ _BEFORE_PHONE = re.compile(
 )
 _LEFT_OF_CALLED = frozenset("属人子女妻夫父母弟妹兄姐者系友儿")
 _ASKED = re.compile(rf"[由找请据]([{CHINESE}]{{3,4}})(?![{CHINESE}])")
-_LEFT = frozenset("爸妈经给致示告工公婆东弟妹让叫诉床号名@是系知访托陪由找请问据向与跟和及时者人子女妻夫父母弟妹兄姐儿孙友属伴员生师")
+_LEFT = frozenset(
+    "爸妈经给致示告工公婆东弟妹让叫诉床号名@是系知访托陪由找请问据向与跟和及时者人子女妻夫父母弟妹兄姐儿孙友属伴员生师"
+)
 _AFTER = re.compile(
     r"因|于|自[诉述]|诉|代诉|代述|神志|神清|陪|搀|回忆|在旁|补充|签|表示|要求|说|称|告知|电话|联系|昨|今[日晨晚天]|男|女|同意|拒绝|"
     r"入院|来诊|就诊|复诊|突发|反复|之[子女妻夫父母]"
@@ -61,6 +65,14 @@ class BareNames:
     """See the module's docstring."""
 
     name = "bare_names"
+    sources: tuple[str, ...] = (
+        "surnames.txt",
+        "given_characters.txt",
+        "transliteration.txt",
+        "name_parts.txt",
+        "name_stops.txt",
+        "protected.txt",
+    )
     kinds: tuple[str, ...] = ("PATIENT_NAME", "RELATIVE_NAME")
 
     def __init__(self) -> None:
@@ -176,7 +188,9 @@ class BareNames:
         """A name that fills a cell of a table or list: marks that no sentence has stand around it."""
         shape = self._shape
         cells = [match.span(1) for match in _CELL.finditer(text)]
-        cells += [(start - 1, end - 1) for start, end in (m.span(1) for m in _OPEN_CELL.finditer("\n" + text))]
+        cells += [
+            (start - 1, end - 1) for start, end in (m.span(1) for m in _OPEN_CELL.finditer("\n" + text))
+        ]
         for start, end in cells:
             surname = shape.surname(text, start)
             given = text[start + surname : end]

@@ -16,7 +16,9 @@ from emr_fl_shared.deidentify.spans import Span
 _EMAIL = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9._%+-]{0,63} ?@ ?[A-Za-z0-9-]{1,63}(?: ?\. ?[A-Za-z0-9-]{2,63}){1,3}"
 )
-_QQ = re.compile(r"(?:QQ|qq|Qq|扣扣|企鹅)(?:号码|号|群|邮箱)?[ ]*[:是为(|]?[ ]*([1-9](?:[ -]?\d){4,11})(?!\d)")
+_QQ = re.compile(
+    r"(?:QQ|qq|Qq|扣扣|企鹅)(?:号码|号|群|邮箱)?[ ]*[:是为(|]?[ ]*([1-9](?:[ -]?\d){4,11})(?!\d)"
+)
 _WECHAT = re.compile(
     r"(?:微信号码|微信号|微信|WeChat|wechat|Wechat|WECHAT|weixin|VX|vx|V信|v信|薇信|加[VvＶ]|加微|(?<![A-Za-z])(?:wx|WX|[Vv](?=[ ]?:)))"
     r"(?:[ ]?(?:ID|Id|id|号码?|账号|随访|联系|好友|咨询))?[ ]*(?:[:是为(|])?[ ]*"
@@ -29,8 +31,14 @@ class Contact:
     """See the module's docstring."""
 
     name = "contact"
+    sources: tuple[str, ...] = (
+        "RFC 5321 (the usual subset)",
+        "labels of QQ and WeChat accounts as written in notes",
+    )
     kinds: tuple[str, ...] = ("EMAIL", "QQ", "WECHAT")
-    _cues = re.compile(r"@|[Qq][Qq]|扣扣|企鹅|微信|薇信|[Ww][Ee][Cc][Hh][Aa][Tt]|weixin|VX|vx|[Ww][Xx]|[Vv][信:]|[Vv] :|加[Vv微]")
+    _cues = re.compile(
+        r"@|[Qq][Qq]|扣扣|企鹅|微信|薇信|[Ww][Ee][Cc][Hh][Aa][Tt]|weixin|VX|vx|[Ww][Xx]|[Vv][信:]|[Vv] :|加[Vv微]"
+    )
 
     def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:
         """Spans of accounts; see `Recogniser`."""

@@ -66,6 +66,7 @@ class Dates:
     """See the module's docstring."""
 
     name = "dates"
+    sources: tuple[str, ...] = ("GB/T 7408 and the notations of clinics",)
     kinds: tuple[str, ...] = ("DATE",)
 
     def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:

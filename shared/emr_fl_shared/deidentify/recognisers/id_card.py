@@ -41,6 +41,7 @@ class IdCard:
     """See the module's docstring."""
 
     name = "id_card"
+    sources: tuple[str, ...] = ("GB 11643-1999",)
     kinds: tuple[str, ...] = ("ID_CARD",)
     _long_run = re.compile(r"\d(?:[ \-.·_]?[\d*xX]){12}")
 

@@ -61,6 +61,7 @@ class Known:
     """See the module's docstring."""
 
     name = "known"
+    sources: tuple[str, ...] = ("the row's own identifier columns",)
     kinds: tuple[str, ...] = tuple(
         dict.fromkeys((*_NAMES.values(), *_NUMBERS.values(), *_WORDS.values(), "ADDRESS", "BED_NUM"))
     )

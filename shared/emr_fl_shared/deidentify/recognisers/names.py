@@ -34,7 +34,29 @@ _RUN = re.compile(f"[{CHINESE}·]+")
 _AFTER_LABEL = re.compile(r"(?:\s*\([^)\n]{0,8}\))?[ ]*([:|>\[(=])?[\"' ]*")
 _AFTER_ROLE = re.compile(r"(?:本人|姓名|名)?[ ]*([:(|>\[])?[\"' ]*(?:叫|姓名|名叫|为)?")
 # Labels behind which hardly anything but a name stands.
-_WEAK_LABELS = frozenset("执行 核对 采血 检验 送检 收件 麻醉 报告 书写 交接 巡回 器械 收费 初审 审批 主管 Re Name name".split())
+_WEAK_LABELS = frozenset(
+    [
+        "执行",
+        "核对",
+        "采血",
+        "检验",
+        "送检",
+        "收件",
+        "麻醉",
+        "报告",
+        "书写",
+        "交接",
+        "巡回",
+        "器械",
+        "收费",
+        "初审",
+        "审批",
+        "主管",
+        "Re",
+        "Name",
+        "name",
+    ]
+)
 _STRONG_LABEL = re.compile(r"[人者员师生士名]$|签[名字]$|护士长$")
 _LATIN = re.compile(r"[A-Z][A-Za-z'-]{1,20}(?:[ ·][A-Z][A-Za-z'-]{1,20}){1,3}")
 _SPACED = tuple(re.compile(f"[{CHINESE}](?: {{1,3}}[{CHINESE}]){{{count}}}") for count in (2, 1))
@@ -82,6 +104,14 @@ class Names:
     """See the module's docstring."""
 
     name = "names"
+    sources: tuple[str, ...] = (
+        "name_cues.tsv",
+        "surnames.txt",
+        "given_characters.txt",
+        "name_words.txt",
+        "word_names.txt",
+        "name_stops.txt",
+    )
     kinds: tuple[str, ...] = ("PATIENT_NAME", "STAFF_NAME", "RELATIVE_NAME")
 
     def __init__(self) -> None:
@@ -240,7 +270,11 @@ class Names:
         if foreign >= 3:
             yield Span(start, start + foreign, kind, 0.9)
             return
-        if value not in self._values and shape.is_usual(value) and (mark or _PARTICULARS.match(text, run.end())):
+        if (
+            value not in self._values
+            and shape.is_usual(value)
+            and (mark or _PARTICULARS.match(text, run.end()))
+        ):
             yield Span(start, run.end(), kind, 0.9)
             return
         if kind == "RELATIVE_NAME":

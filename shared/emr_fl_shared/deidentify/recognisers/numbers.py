@@ -79,6 +79,7 @@ class Numbers:
     """See the module's docstring."""
 
     name = "numbers"
+    sources: tuple[str, ...] = ("number_cues.tsv", "ISO/IEC 7812-1 (Luhn)", "GA 36-2018 (plates)")
     kinds: tuple[str, ...] = (
         "RECORD_NUM",
         "VISIT_NUM",

@@ -22,8 +22,12 @@ from emr_fl_shared.deidentify.wordlists import automaton, rows, words
 
 _KINDS = {"hospital": "HOSPITAL", "school": "SCHOOL", "employer": "EMPLOYER"}
 _LONGEST = 22
-_NO_STOP = re.compile("自来水|自治|自动化|自控|自贡|前进|前海|后勤|先锋|先进|时代|再生|有色|有机|无线|来宾|来凤|到家|到店|住建|住房|转运|转化|因特|因孚|被服|过滤|在线|从化|从江|去年|同仁|送变电|的士|家属院")
-_BRANCH = re.compile(r"[^\W\da-zA-Z的了在上工]{1,8}?(?:分公司|分店|旗舰店|加盟店|门店|店|站点|营业部|营业厅|网点|项目部|分部|分局|分厂|车间|支行|分行|分理处)(?![一-鿿]{0,1}长)")
+_NO_STOP = re.compile(
+    "回族|土家族|自来水|自治|自动化|自控|自贡|前进|前海|后勤|先锋|先进|时代|再生|有色|有机|无线|来宾|来凤|到家|到店|住建|住房|转运|转化|因特|因孚|被服|过滤|在线|从化|从江|去年|同仁|送变电|的士|家属院"
+)
+_BRANCH = re.compile(
+    r"[^\W\da-zA-Z的了在上工]{1,8}?(?:分公司|分店|旗舰店|加盟店|门店|店|站点|营业部|营业厅|网点|项目部|分部|分局|分厂|车间|支行|分行|分理处)(?![一-鿿]{0,1}长)"
+)
 _NUMBER = r"(?:[一二三四五六七八九十]{1,3}|\d{1,3})"
 _SHORT_HOSPITAL = re.compile(
     r"(?:[省市县区]|医大|医科大|中医大|附属|附|军大|大学)(?:第)?[一二三四五六七八九十](?:附)?院"
@@ -78,6 +82,7 @@ class Organisations:
     """See the module's docstring."""
 
     name = "organisations"
+    sources: tuple[str, ...] = ("organisations.tsv", "departments.txt", "known_hospitals.txt", "places.txt")
     kinds: tuple[str, ...] = ("HOSPITAL", "DEPARTMENT", "EMPLOYER", "SCHOOL")
 
     def __init__(self) -> None:
@@ -223,7 +228,9 @@ class Organisations:
             if _WARD.match(text, end):
                 continue  # see `_wards`
             before, behind = text[max(0, start - 8) : start], text[end : end + 14]
-            if (_PERSON_OF.match(behind) and before[-1:] not in ("请", "经")) or (_STAYS_IN.search(before) and not _NO_STAY.match(behind)):
+            if (_PERSON_OF.match(behind) and before[-1:] not in ("请", "经")) or (
+                _STAYS_IN.search(before) and not _NO_STAY.match(behind)
+            ):
                 yield Span(start, end, "DEPARTMENT", 0.86)
 
     def _fields(self, text: str) -> Iterator[Span]:

@@ -23,9 +23,7 @@ _EXTENSION = r"(?:[ ]?(?:转分机|转接|转|分机号?|[-*]|ext\.?)[ :]{0,2}\d
 _MOBILE = re.compile(
     rf"(?<![\d])(?:(?:\+|\(\+?|00)?86\)?[ -]?|0)?1[3-9]{_S}\d(?:{_S}\d){{8}}(?:(?!\d)|(?=\d{{1,2}}[.、)]\D)|(?=\d[.、)]$))"
 )
-_LAND = re.compile(
-    r"(?<![\d.])(?:\(0\d{2,3}\)|0\d{2,3})[ -]{0,2}[2-8]\d{2,3}[ -]?\d{4}(?!\d)" + _EXTENSION
-)
+_LAND = re.compile(r"(?<![\d.])(?:\(0\d{2,3}\)|0\d{2,3})[ -]{0,2}[2-8]\d{2,3}[ -]?\d{4}(?!\d)" + _EXTENSION)
 _SERVICE = re.compile(r"(?<!\d)[48]00[ -]?\d{3,4}[ -]?\d{3,4}(?!\d)")
 _CUE = re.compile(
     r"(?:宅电|传真|FAX|Fax|fax|咨询|热线|总机|值班室|护士站|办公室|内线|回电|联系电话|联系方式|联系号码|电话号码|手机号码|电话|手机号|手机|座机|固话|分机|致电|拨打|来电|tel(?:ephone)?|mobile|phone|TEL|Tel|Phone|Mobile)"
@@ -40,6 +38,7 @@ class Phone:
     """See the module's docstring."""
 
     name = "phone"
+    sources: tuple[str, ...] = ("numbering plan of mainland China (mobiles 1[3-9], area codes 0xx and 0xxx)",)
     kinds: tuple[str, ...] = ("PHONE",)
     _run = re.compile(r"\d(?:[ \-.·_()]{0,2}[\d*xX]){5}")
 
