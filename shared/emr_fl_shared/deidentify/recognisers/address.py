@@ -31,7 +31,7 @@ _LIVES = re.compile(
     r"(?:现住址|家庭住址|家庭地址|住址|户籍地址|家住在|家住于|家住|现住在|现住于|现住|居住在|居住于|现居住|现居于|现居|暂住于|暂住在|暂住|租住于|租住在|租住|住在|住于|来自于|来自|户籍在|老家在|老家|独居于|独居在|久居于|久居|长居|长期居住于|寄居于|寄住于|居于|搬至|搬到|迁至|迁居|户籍所在地|户口所在地|居住地址|邮寄地址|通讯地址|联系地址|户籍地|现居住地|居住地|送到家中|家在|(?<![入留暂居同寄陪])住(?![院在了过宿进址所处房户培]))[ ]*(?![:为是位])([^\s,。;!?()\[\]\n\t、|<>\"]{2,40})"
 )
 _NATIVE = re.compile(
-    r"(?:出生地|籍贯|原籍|祖籍|出生于|生于|老家|原籍地|参保地|户籍地?|户口|发病地|居住于|常住地?|现居地?)[ ]*[:为是|在]?[ ]*([^\s,。;!?()\[\]\n\t、|]{2,24})"
+    r"(?:出生地|籍贯|原籍|祖籍|出生于|生于|老家|原籍地|参保地|户籍地?|户口|发病地|居住于|常住地?|现居地?)[ ]*[:为是|在]?[ ]*([^\s,。;!?()\[\]\n\t、|]{2,45})"
 )
 _NATIVES = re.compile(r"[市县区旗一-鿿]人(?:[,。;、 ]|士|氏|$)")
 _END = re.compile(
@@ -52,7 +52,7 @@ _HAS_STREET = re.compile(rf"{_WAY}[^\W\d]{{0,6}}[\dA-Za-z一二三四五六七�
 _HAS_BUILDING = re.compile(rf"{_ESTATE}[\dA-Za-z一二三四五六七八九十]")
 _HAS_VILLAGE = re.compile(r"[镇乡村屯庄寨]|街道|社区|办事处|[农林]场|苏木|嘎查")
 _HAS_CUE = re.compile(r"址|[居住]|籍|户口|出生|生于|老家|来自|家在|搬|迁|家中")
-_ANY = re.compile(r"[省市区县旗镇乡村路街巷弄栋幢室屯庄寨址住籍]|\d号|生地|生于|老家|保地")
+_ANY = re.compile(r"[省市区县旗镇乡村路街巷弄栋幢室屯庄寨址住籍居园苑城邨#]|\d号|生地|生于|老家|保地")
 
 
 @register
@@ -116,5 +116,8 @@ class Address:
 
     def _trim(self, text: str, start: int, end: int) -> int:
         """A place name inside the span is where it begins; words before it are not part of the address."""
+        if text[start] in "县区市旗" and start >= 2 and text[start - 2 : start].isalpha():
+            start -= 2  # 隆回县: a character that stands in no other place name
         place = self._places.search(text, start, end)
-        return place.start() if place and place.start() - start <= 4 else start
+        within = place is not None and text[place.start() - 1] in "省市县区旗镇乡"
+        return place.start() if place and not within and place.start() - start <= 4 else start
