@@ -2,8 +2,8 @@
 
 An organisation is found by how it ends (`organisations.tsv`) and reaches back to the first word that can't be part of a
 name. What is left must say which one it is: 当地医院, 我院, 三甲医院, 小学 stay; 阳谷县人民医院 and 实验小学 do not.
-A specialty alone stays, since it says nothing about a person and much about the illness; a numbered ward
-(心内科二病区, 骨三科) and a department behind the name of a hospital are removed.
+A specialty alone stays, since it says nothing about a person and much about the illness (请心内科会诊); a numbered ward
+(心内科二病区, 骨三科), a department behind the name of a hospital and one in which the patient stays (收入妇科, 妇科12床) are removed.
 
 >>> from emr_fl_shared.deidentify.recognisers.organisations import Organisations
 >>> text = "3天前在北京协和医院心内科就诊,遂来我院,收入骨科二病区,就读于实验小学,父亲在宏达机械厂上班"
