@@ -160,8 +160,14 @@ def _deidentify(data: typer.Typer) -> None:
         )
     )
     def deidentify(
-        source: Annotated[Path, typer.Argument(metavar="IN", help=tr("the export", "导出文件"))],
         out: Annotated[Path, typer.Option(help=tr("the copy (CSV)", "副本 (CSV)"))],
+        source: Annotated[
+            Path | None,
+            typer.Argument(
+                metavar="IN",
+                help=tr("the export; left out: the source of --config", "导出文件；省略时为 --config 的来源"),
+            ),
+        ] = None,
         config: Annotated[
             Path | None,
             typer.Option(help=tr("the site's settings (SITE.toml)", "机构设置 (SITE.toml)")),

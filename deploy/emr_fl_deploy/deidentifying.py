@@ -12,11 +12,12 @@ from emr_fl_client.deidentified import Request, deidentify_file
 from emr_fl_client.join.place import site_key
 from emr_fl_shared.config.loading import load_site_settings
 from emr_fl_shared.config.settings import SiteSettings
+from emr_fl_shared.errors import UsageError
 from emr_fl_shared.messages import tr
 
 
 def deidentify(
-    source: Path,
+    source: Path | None,
     out: Path,
     *,
     config: Path | None,
@@ -26,12 +27,22 @@ def deidentify(
     roster: Path | None,
     as_json: bool,
 ) -> None:
-    """Write the copy and print what was removed. With a site's settings its own key is used, so that patients stay linked."""
+    """Write the copy and print what was removed. With a site's settings its own key is used, so that patients stay linked;
+    without `source` its own source is read."""
+    if config is None and source is None:
+        raise UsageError(
+            tr("no export to clean", "没有要清洗的导出文件"),
+            where="emr-fl data deidentify",
+            do=tr(
+                "name an export, or give SITE.toml with --config",
+                "请指定导出文件，或用 --config 给出 SITE.toml",
+            ),
+        )
     settings = load_site_settings(config) if config is not None else SiteSettings(source=str(source))
     if roster is not None:
         settings = settings.model_copy(update={"roster": str(roster)})
     request = Request(
-        source=source,
+        source=source if source is not None else settings.records_source(),
         out=out,
         settings=settings,
         key=secrets.token_bytes(32),

@@ -1,12 +1,18 @@
-"""A de-identified copy of an export: read, clean, measure, judge, write. Nothing is written before everything is known."""
+"""A de-identified copy of an export: look through, measure, judge, then clean and write record by record.
+
+The source is read three times, so that no more than a few records are in memory: once for the groups of records that can't be told
+apart, once for the sample of the gate, once for the copy. Nothing is written before the gate has passed.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +20,34 @@ from emr_fl_client.deidentified.doubts import Doubts
 from emr_fl_client.deidentified.report import build_report, check_suffix, report_bytes
 from emr_fl_shared.config.settings import SiteSettings
 from emr_fl_shared.deidentify import Deidentifier
+from emr_fl_shared.deidentify.audit import AuditReport
 from emr_fl_shared.deidentify.configured import site_deidentifier
 from emr_fl_shared.deidentify.deidentifier import CLEANED_FIELDS
 from emr_fl_shared.deidentify.folding import fold
-from emr_fl_shared.deidentify.gate import is_off, measure_site, refuse_below
+from emr_fl_shared.deidentify.gate import PLANTED, is_off, measure_site, refuse_below
 from emr_fl_shared.deidentify.name_shape import name_shape
-from emr_fl_shared.deidentify.risk import chapter_of, coarsen, group_of, measure_risk
+from emr_fl_shared.deidentify.risk import (
+    QUASI_IDENTIFIERS,
+    Group,
+    chapter_of,
+    coarsened,
+    group_of,
+    in_group,
+    risk_of,
+)
 from emr_fl_shared.durable import write_durably
 from emr_fl_shared.errors import UsageError
 from emr_fl_shared.labels import OUTPATIENT, load_taxonomy
 from emr_fl_shared.messages import tr
 from emr_fl_shared.records import TEXT_FIELDS, Record, note_text
-from emr_fl_shared.sources import read_records
+from emr_fl_shared.sources import (
+    AnySource,
+    RereadSource,
+    SourceReport,
+    as_source,
+    changed_between,
+    same_reading,
+)
 
 _SEVERAL = ("diagnosis_codes", "labels")
 COLUMNS = (
@@ -33,6 +55,11 @@ COLUMNS = (
     *TEXT_FIELDS,
     *("diagnosis_codes", "diagnosis_text", "labels"),
 )
+_NO_TEXTS: dict[str, Any] = {
+    **dict.fromkeys((*TEXT_FIELDS, "diagnosis_text"), ""),
+    **dict.fromkeys(_SEVERAL, ()),
+}
+_OWN_COLUMNS = tuple(_NO_TEXTS)
 _ALWAYS = frozenset({"record_id", "patient_id"})
 _SEXES = {"男": "男", "女": "女", "m": "男", "f": "女", "male": "男", "female": "女"}
 _SEX_CODES = frozenset("0129")  # GB/T 2261.1
@@ -49,7 +76,7 @@ class Request:
     """What to clean (`source`), with which settings and key, and what to write. `site_key`: the key is the site's own, so that
     pseudonyms and shifts are the same in every copy."""
 
-    source: Path
+    source: AnySource
     out: Path
     settings: SiteSettings
     key: bytes = field(repr=False)
@@ -63,7 +90,8 @@ class Request:
         if self.report is not None:
             check_suffix(self.report)
         paths = [self.out, *(path for path in (self.report, self.audit_list) if path is not None)]
-        names = [path.absolute() for path in (*paths, self.source)]
+        source = as_source(self.source)
+        names = [path.absolute() for path in (*paths, *(() if source.is_database else (source.path,)))]
         if len(set(names)) < len(names):
             raise UsageError(
                 tr("one name for two files", "两个文件同名"),
@@ -82,7 +110,7 @@ class Request:
 def deidentify_file(request: Request, progress: Progress = lambda done, of: None) -> dict[str, Any]:
     """Write the cleaned copy, the report and the list of doubts; returns the report.
 
-    All files are readable by their owner only, and complete or absent. If the site's own recall is below its policy, only the report
+    The copy and the list of doubts are readable by their owner only, as is the report; all are complete or absent. If the site's own recall is below its policy, only the report
     is written.
 
     Raises `UsageError` (before anything is read), `DataError` (source, roster), `ModelError`, `PolicyError`, `StorageError`.
@@ -90,52 +118,142 @@ def deidentify_file(request: Request, progress: Progress = lambda done, of: None
     request.check()
     cleaner = site_deidentifier(request.settings, key=request.key)
     policy = request.settings.policy
-    records, source = read_records(request.source, request.settings.columns, require_labels=False)
-    doubts = Doubts(request.sentences if request.audit_list is not None else 0)
-    cleaned = list(_clean(records, cleaner, doubts, progress))
-    recall = None if is_off(policy) else measure_site([note_text(record) for record in cleaned], cleaner)
+    source = RereadSource(request.source)
+    seen = _look_through(source, request, cleaner)
+    recall = None if is_off(policy) else measure_site(_sample(source, request, cleaner, seen), cleaner)
     problems = recall.problems(policy) if recall is not None else []
-    taxonomy = load_taxonomy(OUTPATIENT)
-    chapters = [chapter_of(record, taxonomy) for record in records]
-    written, emptied = coarsen(cleaned, limit=policy.smallest_k)
-    risks = {
-        name: measure_risk([group_of(record) for record in these], chapters, limit=policy.smallest_k)
-        for name, these in (("before", records), ("generalised", cleaned), ("written", written))
-    }
-    report = build_report(
-        settings=request.settings,
-        cleaner=cleaner,
-        site_key=request.site_key,
-        source=source,
-        characters=sum(len(getattr(record, name)) for record in records for name in CLEANED_FIELDS),
-        recall=recall,
-        problems=problems,
-        risks=risks,
-        emptied=emptied,
-        doubts=len(doubts) if request.audit_list is not None else None,
-    )
-    files: list[tuple[Path, Iterable[bytes]]] = []
-    if request.report is not None:
-        files.append((request.report, [report_bytes(report, request.report)]))
-    if not problems:
-        if request.audit_list is not None:
-            files.append((request.audit_list, doubts.csv()))
-        files.append((request.out, csv_bytes(written)))
-    _write_all(files)
+    plan, emptied = coarsened(seen.sizes, limit=policy.smallest_k)
+    doubts = Doubts(request.sentences if request.audit_list is not None else 0)
+    cleaner.audit = AuditReport()
+    copied = _clean(source, request, cleaner, seen, doubts, progress)
+    done: list[Path] = []
+    try:
+        if problems:  # the report counts what would have been removed
+            for _ in copied:
+                pass
+        else:
+            chunks = csv_bytes((in_group(record, plan[group_of(record)]) for record in copied), seen.columns)
+            write_durably(request.out, chunks)
+            done.append(request.out)
+        report = build_report(
+            settings=request.settings,
+            cleaner=cleaner,
+            site_key=request.site_key,
+            source=seen.report,
+            characters=seen.characters,
+            recall=recall,
+            problems=problems,
+            risks={name: risk_of(counts, limit=policy.smallest_k) for name, counts in seen.groups(plan)},
+            emptied=emptied,
+            doubts=len(doubts) if request.audit_list is not None else None,
+        )
+        for path, contents in (
+            (request.report, lambda path: [report_bytes(report, path)]),
+            (None if problems else request.audit_list, lambda _: doubts.csv()),
+        ):
+            if path is not None:
+                write_durably(path, contents(path))
+                done.append(path)
+    except BaseException:
+        for path in done:
+            path.unlink(missing_ok=True)
+        raise
     if recall is not None:
         refuse_below(recall, policy, where="policy")
     return report
 
 
+@dataclass(slots=True)
+class _Seen:
+    """What a first reading tells: `report` of the source, how many records have a group and a chapter as exported (`before`) and
+    generalised (`after`), which columns are filled, characters of the texts."""
+
+    report: SourceReport
+    before: Counter[tuple[Group, str]] = field(default_factory=Counter)
+    after: Counter[tuple[Group, str]] = field(default_factory=Counter)
+    filled: set[str] = field(default_factory=set)
+    characters: int = 0
+
+    @property
+    def sizes(self) -> Counter[Group]:
+        """Records by generalised group."""
+        found: Counter[Group] = Counter()
+        for (group, _), count in self.after.items():
+            found[group] += count
+        return found
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the copy."""
+        return [name for name in COLUMNS if name in _ALWAYS or name in self.filled]
+
+    def groups(self, plan: Mapping[Group, Group]) -> Iterator[tuple[str, Counter[tuple[Group, str]]]]:
+        """Records by group and chapter: as exported, generalised and as written after `plan`."""
+        written: Counter[tuple[Group, str]] = Counter()
+        for (group, chapter), count in self.after.items():
+            written[plan[group], chapter] += count
+        yield from (("before", self.before), ("generalised", self.after), ("written", written))
+
+
+def _look_through(source: RereadSource, request: Request, cleaner: Deidentifier) -> _Seen:
+    """Read everything once; of each record only what tells people apart is cleaned. Raises `DataError`."""
+    taxonomy = load_taxonomy(OUTPATIENT)
+    records, report = _read(source, request)
+    seen = _Seen(report)
+
+    def short() -> Iterator[Record]:
+        for record in records:
+            chapter = chapter_of(record, taxonomy)
+            chapters.append(chapter)
+            seen.before[group_of(record), chapter] += 1
+            seen.characters += sum(len(getattr(record, name)) for name in CLEANED_FIELDS)
+            seen.filled.update(name for name in _OWN_COLUMNS if getattr(record, name))
+            yield replace(record, **_NO_TEXTS)
+
+    chapters: deque[str] = deque()  # of the records that the cleaner has been given and not returned
+    for record in cleaner.ahead(short()):
+        clean = _without_strays(record, cleaner.clean(record).record, cleaner)
+        seen.after[group_of(clean), chapters.popleft()] += 1
+    plan, _ = coarsened(seen.sizes, limit=request.settings.policy.smallest_k)
+    for group in plan.values():
+        seen.filled.update(name for name, value in zip(QUASI_IDENTIFIERS, group, strict=True) if value)
+    return seen
+
+
+def _sample(source: RereadSource, request: Request, cleaner: Deidentifier, seen: _Seen) -> list[str]:
+    """The cleaned texts that the gate plants into, spread over all records."""
+    every = max(1, seen.report.kept // PLANTED)
+    records = islice(_read(source, request)[0], 0, every * PLANTED, every)
+    return [note_text(cleaner.clean(record).record) for record in cleaner.ahead(records)]
+
+
+def _read(source: RereadSource, request: Request) -> tuple[Iterator[Record], SourceReport]:
+    return source.records(request.settings.columns, require_labels=False)
+
+
 def _clean(
-    records: Sequence[Record], cleaner: Deidentifier, doubts: Doubts, progress: Progress
+    source: RereadSource,
+    request: Request,
+    cleaner: Deidentifier,
+    seen: _Seen,
+    doubts: Doubts,
+    progress: Progress,
 ) -> Iterator[Record]:
+    """The cleaned records in order. Raises `DataError`, at the latest after the last one, if they are not those that were seen."""
+    records, report = _read(source, request)
+    left = seen.sizes
     for row, record in enumerate(cleaner.ahead(records), 2):
         result = cleaner.clean(record)
         doubts.add(row, record, result.spans, CLEANED_FIELDS)
-        yield _without_strays(record, result.record, cleaner)
+        clean = _without_strays(record, result.record, cleaner)
+        group = group_of(clean)
+        if not left[group]:
+            raise changed_between(request.source)
+        left[group] -= 1
+        yield clean
         if (row - 1) % SAY_EVERY == 0:
-            progress(row - 1, len(records))
+            progress(row - 1, seen.report.kept)
+    same_reading(request.source, seen.report, report)
 
 
 def _without_strays(original: Record, clean: Record, cleaner: Deidentifier) -> Record:
@@ -163,11 +281,8 @@ def _no_name(value: str, *, loose: bool) -> str:
     return f"[{_NAME}]" if name_shape().is_whole(fold(value).strip(), loose=loose) else value
 
 
-def csv_bytes(records: Sequence[Record]) -> Iterator[bytes]:
-    """The records as CSV (UTF-8 with a byte-order mark) with the columns that any of them fills; several values are joined by `;`."""
-    columns = [
-        name for name in COLUMNS if name in _ALWAYS or any(getattr(record, name) for record in records)
-    ]
+def csv_bytes(records: Iterable[Record], columns: Sequence[str]) -> Iterator[bytes]:
+    """The records as CSV (UTF-8 with a byte-order mark) with these columns; several values are joined by `;`."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)
     buffer.write(_BOM)
@@ -186,16 +301,3 @@ def _drain(buffer: io.StringIO) -> bytes:
     buffer.seek(0)
     buffer.truncate()
     return text.encode()
-
-
-def _write_all(files: Sequence[tuple[Path, Iterable[bytes]]]) -> None:
-    """All files or none."""
-    done: list[Path] = []
-    try:
-        for path, chunks in files:
-            write_durably(path, chunks)
-            done.append(path)
-    except BaseException:
-        for path in done:
-            path.unlink(missing_ok=True)
-        raise

@@ -10,7 +10,7 @@ Quasi-identifiers (GB/T 37964-2019, 3.8): age, sex, department, date of the visi
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,12 +65,18 @@ def measure_risk(groups: Sequence[Group], chapters: Sequence[str], *, limit: int
 
     k and l are 0 without records.
     """
-    sizes = Counter(groups)
+    return risk_of(Counter(zip(groups, chapters, strict=True)), limit=limit)
+
+
+def risk_of(counts: Mapping[tuple[Group, str], int], *, limit: int) -> Risk:
+    """As `measure_risk`, from how many records have a group and a chapter."""
+    sizes: Counter[Group] = Counter()
     diverse: defaultdict[Group, set[str]] = defaultdict(set)
-    for group, chapter in zip(groups, chapters, strict=True):
+    for (group, chapter), count in counts.items():
+        sizes[group] += count
         diverse[group].add(chapter)
     return Risk(
-        records=len(groups),
+        records=sizes.total(),
         groups=len(sizes),
         k=min(sizes.values(), default=0),
         l=min((len(found) for found in diverse.values()), default=0),
@@ -87,20 +93,30 @@ def coarsen(records: Sequence[Record], *, limit: int) -> tuple[list[Record], Cou
     so a group that was large enough never shrinks below `limit`. What is left may still be one small group of records with
     nothing in them.
     """
-    kept = list(records)
+    groups, emptied = coarsened(Counter(map(group_of, records)), limit=limit)
+    return [in_group(record, groups[group_of(record)]) for record in records], emptied
+
+
+def coarsened(sizes: Mapping[Group, int], *, limit: int) -> tuple[dict[Group, Group], Counter[str]]:
+    """What `coarsen` makes of each group, from the groups' sizes alone, and how many values of each field it empties."""
+    becomes = {group: group for group in sizes}
     emptied: Counter[str] = Counter()
     for name in COARSENING:
-        sizes = Counter(map(group_of, kept))
-        for index, record in enumerate(kept):
-            if sizes[group_of(record)] < limit and getattr(record, name):
-                kept[index] = _without(record, name)
-                emptied[name] += 1
-    return kept, emptied
+        at = QUASI_IDENTIFIERS.index(name)
+        now: Counter[Group] = Counter()
+        for group, size in sizes.items():
+            now[becomes[group]] += size
+        for group, current in becomes.items():
+            if now[current] < limit and current[at]:
+                becomes[group] = (*current[:at], "", *current[at + 1 :])
+                emptied[name] += sizes[group]
+    return becomes, emptied
 
 
-def _without(record: Record, name: str) -> Record:
-    empty: dict[str, Any] = {name: ""}
-    return replace(record, **empty)
+def in_group(record: Record, group: Group) -> Record:
+    """The record with the quasi-identifiers of `group`."""
+    values: dict[str, Any] = dict(zip(QUASI_IDENTIFIERS, group, strict=True))
+    return replace(record, **values)
 
 
 def chapter_of(record: Record, taxonomy: Taxonomy) -> str:

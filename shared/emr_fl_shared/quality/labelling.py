@@ -17,6 +17,7 @@ from emr_fl_shared.records import Record, note_text
 ENOUGH = 0.8
 """Share of records with a label below which the label column or the label set is probably wrong."""
 _SHOWN = 12
+_REMEMBERED = 65_536
 _REASONS = {
     UNMAPPED: Wording("not in the label set", "不在标签体系中"),
     MORPHOLOGY: Wording("tumour morphology", "肿瘤形态学编码"),
@@ -55,6 +56,8 @@ class Labelling:
         key = (record.labels, record.diagnosis_codes, record.diagnosis_text)
         mapped = self._known.get(key)
         if mapped is None:
+            if len(self._known) == _REMEMBERED:
+                self._known.clear()
             mapped = self._known[key] = list(map_values(record, self._export.taxonomy, self._export.local))
         indices = {index for _, index, _ in mapped if index is not None}
         self._support.update(indices)

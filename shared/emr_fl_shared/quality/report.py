@@ -9,8 +9,10 @@ Example::
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from typing import Any
 
 import emr_fl_shared.quality.contradictions
@@ -43,7 +45,15 @@ from emr_fl_shared.quality.registry import Check, Export, checks
 from emr_fl_shared.quality.repeats import Repeats, repeats_across
 from emr_fl_shared.quality.source import ignored_headers
 from emr_fl_shared.records import Record
-from emr_fl_shared.sources import AnySource, Rejected, SourceReport, as_source, read_records, short_name
+from emr_fl_shared.sources import (
+    AnySource,
+    Rejected,
+    RereadSource,
+    SourceReport,
+    as_source,
+    same_reading,
+    short_name,
+)
 
 SCHEMA = 1
 FAMILIES = ("file", "records", "patients", "values", "contradictions", "labels", "identifiers")
@@ -143,6 +153,8 @@ def check_files(
     stand where most values of a label column are none of its. `today` is the day after which dates are in the future. `rejected`
     gets each row that was left out, and `unmapped` each value that gave no label, for the hospital's own eyes; `progress` each file before it is read.
 
+    Every file is read twice, one record at a time: once for its counts and labels, once for the checks.
+
     A file that can't be read is a finding of level `stop`, not an exception. Raises `SettingsError` for a label set that can't be
     loaded, and for a mapping that does not fit it.
     """
@@ -179,37 +191,46 @@ def _check_file(
         )
         return FileReport(source.location, None, None, (unreadable(missing),)), []
     problems: list[Finding] = []
-    left_out: list[Rejected] = []
-    keep = left_out.append if rejected else _forget
+    opened = RereadSource(source.location)
+    keep = partial(rejected, source.location) if rejected else None
+    own = source.local_labels
+    asked = OUTPATIENT if given is None and own is not None else given
+    with_labels = True
     try:
-        records, report = read_records(source.location, source.columns, rejected=keep)
+        taxonomy, report = _look_through(opened, source, asked, with_labels)
     except DataError as error:
         problems.append(unreadable(error))
         # Without labels nothing trains, but everything else can be looked at.
-        before, left_out = left_out, []
-        keep = left_out.append if rejected else _forget
+        with_labels = False
         try:
-            records, report = read_records(
-                source.location, source.columns, require_labels=False, rejected=keep
-            )
+            taxonomy, report = _look_through(opened, source, asked, with_labels)
         except DataError:
-            _hand_over(source.location, before, rejected)
+            _hand_over_what_was_read(opened, source, keep)
             return FileReport(source.location, None, None, tuple(problems)), []
-    _hand_over(source.location, left_out, rejected)
-    own = source.local_labels
-    taxonomy = _label_set(records, OUTPATIENT if given is None and own is not None else given)
     local = own.bind(taxonomy) if own is not None else NO_LOCAL_LABELS
     made = checks(Export(report, taxonomy, today, local))
-    for check in made:
+    try:
+        records, again = opened.records(source.columns, require_labels=with_labels, rejected=keep)
         for record in records:
-            check.see(record)
-    if unmapped:
-        for record in records:
-            for value in map_values(record, taxonomy, local):
-                if value.label is None and value.reason not in (ASTERISK, IGNORED):
-                    unmapped(source.location, value)
+            for check in made:
+                check.see(record)
+            if unmapped:
+                for value in map_values(record, taxonomy, local):
+                    if value.label is None and value.reason not in (ASTERISK, IGNORED):
+                        unmapped(source.location, value)
+        same_reading(source.location, report, again)
+    except DataError as error:
+        return FileReport(source.location, None, None, (*problems, unreadable(error))), []
     findings = sorted((finding for check in made for finding in check.findings()), key=_family)
     return FileReport(source.location, report, taxonomy, (*problems, *findings)), made
+
+
+def _look_through(
+    opened: RereadSource, source: Source, given: Taxonomy | str | None, with_labels: bool
+) -> tuple[Taxonomy, SourceReport]:
+    """The label set to check against and the complete report of a first reading. Raises `DataError`."""
+    records, report = opened.records(source.columns, require_labels=with_labels)
+    return _label_set(records, given), report
 
 
 def _family(finding: Finding) -> int:
@@ -217,14 +238,14 @@ def _family(finding: Finding) -> int:
     return FAMILIES.index(name) if name in FAMILIES else len(FAMILIES)
 
 
-def _hand_over(location: AnySource, rows: Iterable[Rejected], rejected: RejectedRow | None) -> None:
-    if rejected:
-        for row in rows:
-            rejected(location, row)
-
-
-def _forget(_: Rejected) -> None:
-    """For callers that want the counts only."""
+def _hand_over_what_was_read(
+    opened: RereadSource, source: Source, keep: Callable[[Rejected], None] | None
+) -> None:
+    """The rows that were left out before a source could not be read any further."""
+    if keep:
+        with suppress(DataError):
+            for _ in opened.records(source.columns, rejected=keep)[0]:
+                pass
 
 
 def unreadable(error: DataError) -> Finding:
@@ -240,17 +261,20 @@ def unreadable(error: DataError) -> Finding:
     )
 
 
-def _label_set(records: Sequence[Record], given: Taxonomy | str | None) -> Taxonomy:
+def _label_set(records: Iterable[Record], given: Taxonomy | str | None) -> Taxonomy:
+    """Reads all `records`, whatever was given: the report is complete afterwards."""
+    built_in = load_taxonomy(OUTPATIENT)
+    names: set[str] = set()
+    labelled = mapped = 0
+    for record in records:
+        if record.labels and not isinstance(given, Taxonomy):
+            names.update(record.labels)
+            if given is None:
+                labelled += 1
+                mapped += bool(map_labels(record, built_in)[0])
     if isinstance(given, Taxonomy):
         return given
-    built_in = load_taxonomy(OUTPATIENT)
-    if given == OUTPATIENT:
+    if given == OUTPATIENT or (labelled and 2 * mapped >= labelled):
         return built_in
-    names = {label for record in records for label in record.labels}
-    if given is None and names:
-        labelled = [record for record in records if record.labels]
-        mapped = sum(bool(map_labels(record, built_in)[0]) for record in labelled)
-        if 2 * mapped >= len(labelled):
-            return built_in
     # A column without any name leaves nothing to make a label set of.
     return column_taxonomy(names) if any(name.strip() for name in names) else built_in

@@ -8,13 +8,17 @@ Example::
     records, report = iter_records(Source("sqlite:///visits.db", table="v_visits"))
     for record in records:  # one at a time; the report is complete after the last one
         ...
+
+    source = RereadSource("export.csv")
+    for _ in range(2):
+        records, report = source.records()
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from emr_fl_shared.errors import UsageError
+from emr_fl_shared.errors import DataError, UsageError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.records import Record
 from emr_fl_shared.sources.delimited import read_delimited
@@ -61,8 +65,70 @@ def iter_records(
     The report is complete when the last record was taken. What is wrong with the source as a whole is raised at once, what
     only the rows show (and that none can be used) while they are read.
     """
-    where = as_source(source)
-    table = _table(where, columns)
+    return RereadSource(source).records(columns, require_labels=require_labels, rejected=rejected)
+
+
+class RereadSource:
+    """A source that is read more than once; what can be read once only (a pipe) is kept in memory, all else is opened anew."""
+
+    def __init__(self, source: AnySource) -> None:
+        self.source = as_source(source)
+        self._file: RecordFile | None = None
+
+    def records(
+        self,
+        columns: Mapping[str, str] | None = None,
+        *,
+        require_labels: bool = True,
+        rejected: Callable[[Rejected], None] | None = None,
+    ) -> tuple[Iterator[Record], SourceReport]:
+        """The records from the first one on, as `iter_records` gives them, and a report of this reading. Raises as it does."""
+        return _records(self.source, self._table(columns), columns, require_labels, rejected or _forget)
+
+    def _table(self, columns: Mapping[str, str] | None) -> Table:
+        if self.source.is_database:
+            from emr_fl_shared.sources.database import read_database
+
+            return read_database(self.source)
+        if self.source.query or self.source.table:
+            raise UsageError(
+                tr(
+                    "query and table are for databases, and this is a file",
+                    "query 与 table 只用于数据库，而这是文件",
+                ),
+                where=str(self.source),
+                expected="sqlite:///FILE",
+            )
+        if self._file is None:
+            self._file = RecordFile(self.source.path)
+        return _table_of_file(self._file, self.source, columns)
+
+
+def same_reading(where: AnySource, first: SourceReport, later: SourceReport) -> None:
+    """Raises `DataError` unless two readings of a source counted the same: it was changed between them."""
+    if first != later:
+        raise changed_between(where)
+
+
+def changed_between(where: AnySource) -> DataError:
+    """The error of a source that gave other records when it was read again."""
+    return DataError(
+        tr("the source was changed while it was read", "读取过程中来源被修改"),
+        where=str(as_source(where)),
+        do=tr(
+            "start again when nothing writes to it; nothing was kept",
+            "请在无写入时重新开始；未保留任何内容",
+        ),
+    )
+
+
+def _records(
+    where: Source,
+    table: Table,
+    columns: Mapping[str, str] | None,
+    require_labels: bool,
+    rejected: Callable[[Rejected], None],
+) -> tuple[Iterator[Record], SourceReport]:
     sample = table.sample()
     understood_columns = resolve(table.header, columns, where=table.where, rows=sample)
     require(understood_columns, table.header, sample, where=table.where, labels=require_labels)
@@ -74,32 +140,16 @@ def iter_records(
     report.ignored_columns = understood_columns.ignored
     report.skipped[ABOVE_HEADER] += table.above_header
     report.rows += table.above_header
-    records = records_of(
-        table, understood_columns, report, require_labels=require_labels, rejected=rejected or _forget
-    )
+    records = records_of(table, understood_columns, report, require_labels=require_labels, rejected=rejected)
     return records, report
 
 
 def read_headers(source: AnySource) -> tuple[str, ...]:
     """The headers of a source, as they stand there. Raises as `read_records` does."""
-    return _table(as_source(source), None).header
+    return RereadSource(source)._table(None).header
 
 
-def _table(source: Source, columns: Mapping[str, str] | None) -> Table:
-    if source.is_database:
-        from emr_fl_shared.sources.database import read_database
-
-        return read_database(source)
-    if source.query or source.table:
-        raise UsageError(
-            tr(
-                "query and table are for databases, and this is a file",
-                "query 与 table 只用于数据库，而这是文件",
-            ),
-            where=str(source),
-            expected="sqlite:///FILE",
-        )
-    file = RecordFile(source.path)
+def _table_of_file(file: RecordFile, source: Source, columns: Mapping[str, str] | None) -> Table:
     kind = file.kind()
     if kind == "xlsx":
         from emr_fl_shared.sources.workbook import read_workbook
