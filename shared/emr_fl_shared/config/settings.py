@@ -313,6 +313,7 @@ class SiteSettings(Section):
         if (self.query is None) == (self.table is None):
             raise ValueError(
                 tr("a database needs query or table, one of the two", "数据库需要 query 或 table 之一")
+                + '\n  → table = "v_visits"'
             )
         if self.password_env is not None and self.password_file is not None:
             raise ValueError(

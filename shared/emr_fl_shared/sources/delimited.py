@@ -70,7 +70,7 @@ def _has_closed_quotes(text: TextFile, delimiter: str) -> bool:
             start, begin = begin, reader.line_num
     except csv.Error:
         raise _never_closed(text.file.path, number + 1) from None
-    if reader.line_num - start > 1 and _is_open(islice(text.lines(), start, None), delimiter):
+    if _is_open(islice(text.lines(), start, None), delimiter):
         if delimiter == "\t":
             # Tab-separated exports often do not quote at all: a quotation mark is a character like any other.
             return False
