@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from emr_fl_shared.durable import storage_error, write_durably
 from emr_fl_shared.errors import DataError, UsageError
 from emr_fl_shared.messages import tr
-from emr_fl_shared.sources import AnySource, Rejected, describe_reason, read_headers, short_name
+from emr_fl_shared.sources import AnySource, Rejected, as_source, describe_reason, read_headers, short_name
 
 BOM = b"\xef\xbb\xbf"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -70,10 +71,11 @@ class Quarantine:
 def _headers(file: AnySource, rows: Sequence[Rejected]) -> list[str]:
     """The export's headers, then numbers for cells beyond them."""
     width = max(len(row.cells) for row in rows)
-    try:
-        headers = list(read_headers(file))
-    except DataError:
-        headers = []
+    source = as_source(file)
+    headers: list[str] = []
+    if source.is_database or source.path.is_file():  # a pipe can't be opened again
+        with suppress(DataError):
+            headers = list(read_headers(source))
     return headers + [str(number) for number in range(len(headers) + 1, width + 1)]
 
 

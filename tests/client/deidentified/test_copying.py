@@ -280,6 +280,18 @@ def test_wrong_use(
     assert not (place / "out.csv").exists()
 
 
+def test_the_source_of_the_settings_is_cleaned_where_no_file_is_given(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert clean(place, *all_files(place)) == 0
+    again = ["--config", str(place / "SITE.toml"), "--out", str(place / "again.csv")]
+    assert run(["data", "deidentify", *again]) == 0
+    assert (place / "again.csv").read_bytes() == (place / "out.csv").read_bytes()
+    capsys.readouterr()
+    assert run(["data", "deidentify", "--out", str(place / "third.csv")]) == 2
+    assert "no export to clean" in capsys.readouterr().err and not (place / "third.csv").exists()
+
+
 def test_in_and_out_are_two_files(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (place / "in.csv").read_bytes()
     assert run(["data", "deidentify", str(place / "in.csv"), "--out", str(place / "in.csv")]) == 2

@@ -15,7 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emr_fl_shared.errors import DataError
-from emr_fl_shared.sources import delimited, encoding, iter_records, read_records
+from emr_fl_shared.sources import (
+    RereadSource,
+    delimited,
+    encoding,
+    iter_records,
+    read_records,
+    same_reading,
+)
 
 ROWS = 30_000
 LIMIT_MB = 12
@@ -181,6 +188,34 @@ def test_a_pipe_is_read_as_a_file(tmp_path: Path) -> None:
     records, report = read_records(path)
     thread.join(10)
     assert (records[0].chief_complaint, report.encoding) == ("咳\n嗽", "gb18030")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    thread = threading.Thread(target=lambda: path.write_text("主诉,标签\n咳嗽,x\n", encoding="utf-8"))
+    thread.start()
+    source = RereadSource(path)
+    readings = [[record.content() for record in source.records()[0]] for _ in range(3)]
+    thread.join(10)
+    assert readings[0] == readings[1] == readings[2] and len(readings[0]) == 1
+
+
+def test_another_reading_of_a_changed_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("主诉,标签\n咳嗽,x\n", encoding="utf-8")
+    source = RereadSource(path)
+    reports = []
+    for more in ("头痛,y\n", ""):
+        records, report = source.records()
+        assert list(records)
+        reports.append(report)
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(more)
+    with pytest.raises(DataError, match="changed while it was read"):
+        same_reading(path, *reports)
+    same_reading(path, reports[1], reports[1])
 
 
 def test_a_file_that_may_not_be_read_says_so(tmp_path: Path) -> None:
