@@ -322,11 +322,20 @@ def many(rows: int) -> list[Row]:
     return [row for seed in range(rows // 80) for row in clean_rows(seed=seed + 1)]
 
 
+def size(path: Path) -> int:
+    """Bytes; 0 where the file has just gone."""
+    return path.stat().st_size if path.exists() else 0
+
+
 def while_it_writes(process: subprocess.Popen[str], place: Path, do: Callable[[], object]) -> tuple[int, str]:
     """Exit code and standard error of a copy that is disturbed once it has begun to write."""
     try:
         until = time.monotonic() + 120
-        while not list(place.glob(".copy.csv.*")) and process.poll() is None and time.monotonic() < until:
+        while (
+            not any(map(size, place.glob(".copy.csv.*")))
+            and process.poll() is None
+            and time.monotonic() < until
+        ):
             time.sleep(0.01)
         do()
         _, errors = process.communicate(timeout=120)
