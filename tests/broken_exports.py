@@ -411,7 +411,7 @@ READ = [
     ),
     Read(
         "labels that are missing",
-        csv_file(cells("诊断编码", "", "", "")),
+        csv_file(all_of(cells("诊断编码", "", "", ""), cells("初步诊断", "", "", ""))),
         left_out={"no_label": 3},
         unlabelled=3,
     ),
