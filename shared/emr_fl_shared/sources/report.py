@@ -25,6 +25,7 @@ FORMULA_WITHOUT_VALUE = "formula_without_value"
 ERROR_VALUE = "error_value"
 DIGITS_LOST = "digits_lost"
 NULL_CHARACTERS = "null_characters"
+ENTITIES = "entities"
 BINARY_VALUE = "binary_value"
 
 
@@ -101,5 +102,6 @@ def describe_reason(reason: str) -> str:
             "numbers of more than 15 digits, whose last digits are lost", "超过 15 位的数字，末尾数位已丢失"
         ),
         NULL_CHARACTERS: tr("null characters taken out", "已去除空字符"),
+        ENTITIES: tr("characters written as HTML entities (&amp;)", "以 HTML 实体（&amp;）书写的字符"),
         BINARY_VALUE: tr("binary values, read as empty", "二进制值，按空处理"),
     }.get(reason, reason)

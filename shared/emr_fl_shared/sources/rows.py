@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Iterator, Sequence
 
@@ -13,6 +14,7 @@ from emr_fl_shared.sources.headers import Columns
 from emr_fl_shared.sources.report import (
     CELL_TOO_LONG,
     EMPTY_ROW,
+    ENTITIES,
     NO_LABEL,
     NO_TEXT,
     NULL_CHARACTERS,
@@ -31,6 +33,7 @@ LONGEST_CELL = 131_072
 
 _LABEL_SEPARATORS = re.compile(r"[;；|｜、\r\n]+")
 _CODE_SEPARATORS = re.compile(r"[;；|｜、,，\s]+")
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});")
 _PLAIN_FIELDS = ("record_id", "patient_id", "visit_date", "department", "sex", "age", "diagnosis_text")
 
 
@@ -83,6 +86,8 @@ def records_of(
         has_null = any("\x00" in cell for cell in cells)
         if has_null:
             cells = [cell.replace("\x00", "").strip() for cell in cells]
+        plain = [_without_entities(cell) if "&" in cell else cell for cell in cells]
+        has_entities, cells = plain != cells, plain
         short = len(cells) < width
         if short:
             cells += [""] * (width - len(cells))
@@ -105,6 +110,8 @@ def records_of(
             report.repaired[TOO_FEW_CELLS] += 1
         if has_null:
             report.repaired[NULL_CHARACTERS] += 1
+        if has_entities:
+            report.repaired[ENTITIES] += 1
         values["record_id"] = values.get("record_id") or str(row.number)
         identifiers = {
             name: _shown(cells[index]) for name, index in columns.identifiers.items() if cells[index]
@@ -112,6 +119,14 @@ def records_of(
         report.kept += 1
         yield Record(**values, **texts, diagnosis_codes=codes, labels=labels, identifiers=identifiers)
     _finish(table, columns, report)
+
+
+def _without_entities(cell: str) -> str:
+    """`&#24352;` as the character it stands for, before anything looks for names in it; `&amp;#24352;` too."""
+    before = None
+    while before != cell:
+        before, cell = cell, _ENTITY.sub(lambda match: html.unescape(match[0]), cell)
+    return cell.strip()
 
 
 def _finish(table: Table, columns: Columns, report: SourceReport) -> None:

@@ -199,7 +199,9 @@ def _unit() -> re.Pattern[str]:
     # Cases are listed and first letters asked for apart: that is several times as fast as letting the pattern ignore cases.
     forms = {form for word in _spellings() for form in (word, word.upper(), word.lower())}
     first = re.escape("".join(sorted({form[0] for form in forms})))
-    return re.compile(rf"(?<=\d) ?(?=[{first}])({_alternatives(forms)})(?![/\d^²³⁰-⁹拉汞水])(?:(?<=[一-鿿])|(?![A-Za-z]))")
+    return re.compile(
+        rf"(?<=\d) ?(?=[{first}])({_alternatives(forms)})(?![/\d^²³⁰-⁹拉汞水])(?:(?<=[一-鿿])|(?![A-Za-z]))"
+    )
 
 
 @cache

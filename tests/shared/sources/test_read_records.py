@@ -341,3 +341,24 @@ def test_what_is_written_is_read(
     path = write(tmp_path_factory.mktemp("rt") / "a.csv", buffer.getvalue(), encoding)
     records, _ = read_records(path)
     assert [record.present_illness for record in records] == [text.strip() for text, _ in rows]
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("患者&#24352;&#24314;&#22269;，咳嗽", "患者张建国，咳嗽"),
+        ("患者&#x5F20;&#x5efa;&#x56fd;", "患者张建国"),
+        ("&amp;#24352;建国", "张建国"),
+        ("体温&gt;38&deg;C&nbsp;&amp;lt;", "体温>38°C\xa0<"),
+        ("A&B; R&D，&unknown;", "A&B; R&D，&unknown;"),
+        ("&#31;&#0;", "\ufffd"),
+    ],
+)
+def test_characters_written_as_entities_are_read(tmp_path: Path, written: str, read: str) -> None:
+    """Else a name in them would pass everything that looks for names, and be a name again when markup is taken out."""
+    path = tmp_path / "export.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["主诉", "现病史", "诊断编码"], ["咳嗽", written, "J20.9"]])
+    records, report = read_records(path)
+    assert records[0].present_illness == read
+    assert report.repaired == ({"entities": 1} if read != written else {})
