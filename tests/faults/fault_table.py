@@ -315,13 +315,13 @@ def asleep(folder: Path, expected: str) -> Iterator[Row]:
 
 
 def hangs(folder: Path, expected: str) -> Iterator[Row]:
-    """A SuperNode that is there and does nothing any more: stopped in the middle of a round, for good."""
+    """A SuperNode that is there and does nothing any more: stopped for good while it waits for the next round."""
     with federation(folder, rounds=ROUNDS) as running:
         start_all(running)
-        running.until(lambda: sites_train(running) == 2, "round 2", every=0.02)
+        running.until(lambda: site_waits(running) == 2, "round 2", LONG, every=0.005)
         began = time.monotonic()
         running.child(VICTIM, NODE).suspend()
-        running.until(lambda: 2 in running.checkpoints(), "the round", LONG)
+        running.until(lambda: 3 in running.checkpoints(), "the round", LONG)
         seconds = time.monotonic() - began
         finish(running)
         lost = missing(running)
@@ -329,8 +329,8 @@ def hangs(folder: Path, expected: str) -> Iterator[Row]:
         said = last_error(running.log(VICTIM), "hangs")
         yield Row(
             "a SuperNode that hangs (SIGSTOP)",
-            "it trains",
-            f"“{said}”; the update is sent again",
+            "it waits",
+            f"“{said}”; seconds until the next round was on disk",
             ", ".join(lost) or "nothing",
             same,
             seconds,
