@@ -19,6 +19,7 @@ from emr_fl_client.adversarial import AdversarialSettings
 from emr_fl_client.augment.policy import DEFAULT_SHARES, RuleAugmenter
 from emr_fl_client.dataset.store import RecordStore
 from emr_fl_client.kept import KeptUpdate, question_digest
+from emr_fl_client.training.averaging import AveragingSettings
 from emr_fl_client.training.loop import TrainingSettings, train_round
 from emr_fl_client.training.losses import LossSettings
 from emr_fl_client.training.step import OptimiserSettings
@@ -310,6 +311,8 @@ def training_settings(training: Training) -> TrainingSettings:
         warmup=training.warmup,
         balance=training.balance,
         augment_probability=training.augmentation.probability,
+        mixup_probability=training.mixup.probability,
+        mixup_alpha=training.mixup.alpha,
         precision=training.precision,
         optimiser=OptimiserSettings(
             learning_rate=training.learning_rate,
@@ -318,6 +321,7 @@ def training_settings(training: Training) -> TrainingSettings:
         ),
         loss=LossSettings(**training.loss.model_dump()),
         adversarial=AdversarialSettings(**adversarial.model_dump()),
+        averaging=AveragingSettings(**training.averaging.model_dump()),
     )
 
 

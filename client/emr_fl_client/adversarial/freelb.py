@@ -37,6 +37,7 @@ from torch import Tensor, nn
 from emr_fl_client.adversarial.dropout import DropoutState
 from emr_fl_client.adversarial.method import AdversarialSettings, Norm, StepContext
 from emr_fl_client.dataset.batch import Batch
+from emr_fl_client.training.forward import embed, logits_of
 from emr_fl_client.training.losses import MultiLabelLoss
 
 _TINY = 1e-12
@@ -65,7 +66,7 @@ class FreeLB:
         for step in range(settings.steps):
             if step or settings.weight < 1.0:
                 dropout.restore()
-            embedded = _embed(model, batch.input_ids)
+            embedded = embed(model, batch)
             if delta is None:
                 size = _note_norm(embedded, batch.attention_mask, settings)
                 delta = initial_perturbation(
@@ -160,18 +161,9 @@ def _per_note(values: Tensor, norm: Norm) -> Tensor:
     return flat.abs().amax(dim=1) if norm == "linf" else flat.norm(dim=1)
 
 
-def _embed(model: nn.Module, input_ids: Tensor) -> Tensor:
-    embedding: nn.Module = model.get_input_embeddings()  # type: ignore[operator]
-    embedded: Tensor = embedding(input_ids)
-    return embedded
-
-
 def _losses(
     model: nn.Module, batch: Batch, embedded: Tensor | None, loss: MultiLabelLoss, context: StepContext
 ) -> Tensor:
     with context.precision.autocast():
-        if embedded is None:
-            logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
-        else:
-            logits = model(inputs_embeds=embedded, attention_mask=batch.attention_mask).logits
+        logits = logits_of(model, batch, embedded)
     return loss.per_record(logits, batch.targets)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from emr_fl_client.adversarial.method import StepContext
 from emr_fl_client.dataset.batch import Batch
+from emr_fl_client.training.forward import logits_of
 from emr_fl_client.training.losses import MultiLabelLoss
 
 
@@ -17,7 +18,7 @@ class Plain:
     def backward(self, model: nn.Module, batch: Batch, loss: MultiLabelLoss, context: StepContext) -> Tensor:
         """Accumulate the gradient of the mean loss; see `AdversarialMethod`."""
         with context.precision.autocast():
-            logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+            logits = logits_of(model, batch)
         losses = loss.per_record(logits, batch.targets)
         context.scale(losses.mean()).backward()  # type: ignore[no-untyped-call]
         return losses.detach()

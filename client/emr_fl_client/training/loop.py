@@ -17,7 +17,9 @@ from emr_fl_client.adversarial.plain import Plain
 from emr_fl_client.dataset.batch import make_batch
 from emr_fl_client.dataset.buckets import bucketed_batches
 from emr_fl_client.dataset.sampling import balanced_weights, draw_epoch
-from emr_fl_client.training.losses import LossSettings, MultiLabelLoss
+from emr_fl_client.training.averaging import AveragingSettings, WeightAverage
+from emr_fl_client.training.losses import LabelFrequencies, LossSettings, MultiLabelLoss
+from emr_fl_client.training.mixup import mix
 from emr_fl_client.training.schedule import Decay, progress, rate_factor
 from emr_fl_client.training.step import OptimiserSettings, TrainingStep, not_finite
 from emr_fl_shared.errors import DataError
@@ -38,6 +40,7 @@ class TrainingSettings:
         balance: exponent of class-balanced sampling; 0 takes every record once.
         augment_probability: share of the drawn records that the augmenter is asked about.
         warmup: share of the whole federation over which the learning rate rises.
+        mixup_probability, mixup_alpha: share of the batches that are mixed, and α of λ ~ Beta(α, α).
         precision: `auto`, `fp32`, `bf16` or `fp16`.
         report_every: steps between two calls of the progress callback and two checks of the loss.
     """
@@ -48,11 +51,14 @@ class TrainingSettings:
     decay: Decay = "linear"
     balance: float = 0.5
     augment_probability: float = 0.5
+    mixup_probability: float = 0.0
+    mixup_alpha: float = 0.4
     precision: str = "auto"
     report_every: int = 10
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     loss: LossSettings = field(default_factory=LossSettings)
     adversarial: AdversarialSettings = field(default_factory=AdversarialSettings)
+    averaging: AveragingSettings = field(default_factory=AveragingSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +119,18 @@ def train_round(
     precision = choose_precision(settings.precision, device, encoder.parameters)
     draws = _Draws(seed, round_number, device)
     mask = None if label_mask is None else torch.from_numpy(np.asarray(label_mask, dtype=np.bool_)).to(device)
-    loss = MultiLabelLoss(settings.loss, mask)
     method = build_method(settings.adversarial)
     plain = Plain()
     pad_token_id = int(encoder.tokenizer.pad_token_id)
     token_ids = encode(encoder.tokenizer, texts, encoder.max_length)
     weights = balanced_weights(y, settings.balance) if settings.balance else None
+    loss = MultiLabelLoss(settings.loss, mask, LabelFrequencies.of(y, weights, device))
     frozen = _MaskedRows(model, mask)
 
     # The plan of batches comes first, so that the number of steps is known to the schedule.
     per_epoch = -(-len(texts) // settings.batch_size)
     total = per_epoch * settings.epochs
+    average = WeightAverage(model, settings.averaging, total)
     step = augmented = 0
     summed = torch.zeros((), device=device)
     since_report: list[torch.Tensor] = []
@@ -149,12 +156,15 @@ def train_round(
                     limit=encoder.max_length,
                     device=device,
                 )
+                if settings.mixup_probability and draws.mixup.random() < settings.mixup_probability:
+                    batch = mix(batch, settings.mixup_alpha, draws.mixup)
                 at = progress(round_number, rounds, step, total)
                 rate = settings.optimiser.learning_rate * rate_factor(
                     at, warmup=settings.warmup, decay=settings.decay
                 )
                 value = runner.run(batch, method if step % settings.adversarial.every == 0 else plain, rate)
                 step += 1
+                average.take(step)
                 summed = summed + value * len(positions)
                 since_report.append(value)
                 if step % settings.report_every == 0 or step == total:
@@ -164,6 +174,7 @@ def train_round(
                         raise not_finite()
                     if progress_callback is not None:
                         progress_callback(step, total, recent)
+    average.put()
     frozen.restore()
     model.train(was_training)
     return TrainResult(
@@ -230,6 +241,7 @@ class _Draws:
         self._root = f"{seed}/{round_number}"
         self.numpy = np.random.default_rng(self.seed_of("batches"))
         self.python = random.Random(self.seed_of("augmentation"))
+        self.mixup = np.random.default_rng(self.seed_of("mixup"))
         self.torch = torch.Generator(device=device)
         self.torch.manual_seed(self.seed_of("perturbation"))
 

@@ -93,15 +93,42 @@ class Model(Section):
 
 
 class Loss(Section):
+    kind: Literal["bce_focal", "asymmetric", "distribution_balanced", "logit_adjusted"] = "bce_focal"
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    # bce_focal
     bce: Annotated[float, Field(ge=0.0)] = 1.0
     focal: Annotated[float, Field(ge=0.0)] = 1.0
     gamma: Annotated[float, Field(ge=0.0)] = 2.0
-    alpha: Share = 0.5
-    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    alpha: float | str = 0.5
+    """A number in [0, 1] for all labels, or "balanced": one a label, from how often the site's drawn records have it."""
+    alpha_exponent: Annotated[float, Field(ge=0.0, le=2.0)] = 0.5
+    # asymmetric
+    gamma_positive: Annotated[float, Field(ge=0.0)] = 0.0
+    gamma_negative: Annotated[float, Field(ge=0.0)] = 4.0
+    margin: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.05
+    # distribution_balanced
+    weight_floor: Annotated[float, Field(ge=0.0)] = 0.1
+    weight_slope: Annotated[float, Field(ge=0.0)] = 10.0
+    weight_centre: Annotated[float, Field(ge=0.0)] = 0.2
+    negative_scale: Annotated[float, Field(gt=0.0)] = 2.0
+    bias_scale: Annotated[float, Field(ge=0.0)] = 0.05
+    # logit_adjusted
+    tau: Annotated[float, Field(ge=0.0)] = 1.0
+
+    # One validator instead of a union of types, whose problems would be reported once a type.
+    @field_validator("alpha", mode="before")
+    @classmethod
+    def _number_or_balanced(cls, alpha: object) -> object:
+        number = isinstance(alpha, int | float) and not isinstance(alpha, bool)
+        if alpha != "balanced" and not (number and 0.0 <= alpha <= 1.0):  # type: ignore[operator]
+            raise ValueError(
+                tr('alpha is a number from 0 to 1 or "balanced"', 'alpha 应为 0 到 1 之间的数或 "balanced"')
+            )
+        return alpha
 
     @model_validator(mode="after")
     def _something_to_minimise(self) -> Loss:
-        if self.bce == 0.0 and self.focal == 0.0:
+        if self.kind == "bce_focal" and self.bce == 0.0 and self.focal == 0.0:
             raise ValueError(
                 tr(
                     "bce and focal are both 0: there is no loss to minimise",
@@ -157,6 +184,22 @@ class Adversarial(Section):
     every: Annotated[int, Field(ge=1)] = 1
 
 
+class Mixup(Section):
+    """MixUp on word embeddings; a mixed record depends on another one of its batch."""
+
+    probability: Share = 0.0
+    """Share of the batches that are mixed; the paper's is 0.2."""
+    alpha: Annotated[float, Field(gt=0.0)] = 0.4
+
+
+class Averaging(Section):
+    """What a site sends as its weights after a round: the last ones, or a mean along its steps."""
+
+    kind: Literal["none", "ema", "swa"] = "none"
+    decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.95
+    start: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
+
+
 class Training(Section):
     epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
@@ -175,7 +218,25 @@ class Training(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     loss: Loss = Loss()
     augmentation: Augmentation = Augmentation()
+    mixup: Mixup = Mixup()
     adversarial: Adversarial = Adversarial()
+    averaging: Averaging = Averaging()
+
+    def couples_records(self) -> tuple[str, ...]:
+        """The settings in force under which a record's gradient depends on other records of its batch, as dotted places.
+
+        What bounds the influence of one record by its own gradient (differential privacy) has to refuse them.
+        """
+        coupled = []
+        if self.mixup.probability > 0.0:
+            coupled.append("training.mixup.probability")
+        if (
+            self.adversarial.method != "none"
+            and self.adversarial.steps > 1
+            and self.adversarial.top_loss < 1.0
+        ):
+            coupled.append("training.adversarial.top_loss")
+        return tuple(coupled)
 
 
 class Aggregation(Section):
@@ -448,10 +509,11 @@ class Settings(Section):
         return self.model_copy(update={"federation": federation, "training": training})
 
     def plain(self) -> Settings:
-        """The same federation without augmentation and without adversarial training (the `federated_plain` baseline)."""
+        """The same federation without augmentation, MixUp and adversarial training (the `federated_plain` baseline)."""
         training = self.training.model_copy(
             update={
                 "augmentation": self.training.augmentation.model_copy(update={"enabled": False}),
+                "mixup": self.training.mixup.model_copy(update={"probability": 0.0}),
                 "adversarial": self.training.adversarial.model_copy(update={"method": "none"}),
             }
         )
