@@ -40,6 +40,7 @@ def make_federation(settings: Settings, folder: Path, held_out: HeldOutSets) -> 
             validation,
             sets,
             threshold=settings.evaluation.threshold,
+            threshold_shrinkage=settings.evaluation.threshold_shrinkage,
             batch_size=settings.evaluation.batch_size,
             precision=choose_precision("auto", device, encoder.parameters),
             chapters=taxonomy.chapters,

@@ -85,7 +85,7 @@ def train_and_score(job: Job) -> dict[str, Any]:
         )
         texts += data.texts(data.train)
         labels.append(data.labels(data.train))
-    model = TfidfBaseline()
+    model = TfidfBaseline(threshold_shrinkage=job.settings.evaluation.threshold_shrinkage)
     model.fit(texts, np.concatenate(labels), (job.validation.texts, job.validation.y))
     return {
         name: score_set(held_out.y, model.probabilities(held_out.texts), model.decision, taxonomy.chapters)

@@ -46,6 +46,7 @@ class Evaluator:
     validation: HeldOutSet
     sets: Mapping[str, HeldOutSet]
     threshold: float | None = None
+    threshold_shrinkage: float | None = None
     batch_size: int = 128
     precision: Precision = field(default_factory=Precision)
     chapters: Sequence[str] = ()
@@ -56,7 +57,12 @@ class Evaluator:
         """Score the model with these tensors on all sets."""
         load_tensors(self.encoder.model, tensors)
         validation_logits = self.logits(self.validation)
-        decision = fit_decision(validation_logits, self.validation.y, single_label=single_label)
+        decision = fit_decision(
+            validation_logits,
+            self.validation.y,
+            single_label=single_label,
+            shrinkage=self.threshold_shrinkage,
+        )
         if self.threshold is not None and decision.kind == "threshold":
             decision = Decision("threshold", self.threshold, decision.temperature)
         logits = {name: self.logits(held_out) for name, held_out in self.sets.items()}

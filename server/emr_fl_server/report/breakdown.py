@@ -130,6 +130,7 @@ def decision(results: Results, figures: Figures) -> Context | None:
     return {
         "kind": kind,
         "threshold": figures.of("decimal", "decision", "threshold"),
+        "by_label": bool(results.get("decision", "thresholds")),
         "temperature": figures.of("decimal", "decision", "temperature"),
     }
 

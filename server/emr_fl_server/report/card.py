@@ -211,7 +211,16 @@ def _calibration(results: Results, figures: Figures, t: Any) -> list[str]:
     kind = results.text("decision", "kind")
     temperature = figures.of("decimal", "decision", "temperature")
     threshold = figures.of("decimal", "decision", "threshold")
-    if kind == "threshold" and threshold:
+    if kind == "threshold" and threshold and results.get("decision", "thresholds"):
+        lines.append(
+            t(
+                f"- Every label has its own threshold, shrunk towards {threshold.text} the rarer it is, after temperature "
+                f"{temperature.text} (`thresholds.json`). None of this was fitted on a test set.",
+                f"- 每个标签有各自的阈值，标签越罕见越向 {threshold.text} 收缩（温度 {temperature.text}，见 `thresholds.json`）；"
+                "均未在测试集上拟合。",
+            )
+        )
+    elif kind == "threshold" and threshold:
         lines.append(
             t(
                 f"- A label is given where its probability reaches {threshold.text}, after temperature {temperature.text}. "

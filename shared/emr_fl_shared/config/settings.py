@@ -300,11 +300,24 @@ class Evaluation(Section):
     batch_size: Annotated[int, Field(ge=1)] = 128
     threshold: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """A fixed threshold; left out: fitted on the validation set."""
+    threshold_shrinkage: Annotated[float, Field(ge=0.0)] | None = None
+    """Thresholds a label, shrunk towards the global one as if it had so many positives; left out: the global one for all."""
     noisy: Noisy = Noisy()
     adversarial: Attack = Attack()
     sets: HeldOut = HeldOut()
     columns: dict[str, str] = Field(default_factory=dict)
     """Header → field map for the held-out files, where their headers are not understood."""
+
+    @model_validator(mode="after")
+    def _fixed_or_fitted(self) -> Evaluation:
+        if self.threshold is not None and self.threshold_shrinkage is not None:
+            raise ValueError(
+                tr(
+                    "threshold is fixed and threshold_shrinkage fits one a label: give one of the two",
+                    "threshold 为固定阈值，threshold_shrinkage 则逐标签拟合：二者只能给一个",
+                )
+            )
+        return self
 
 
 class Operators(Section):

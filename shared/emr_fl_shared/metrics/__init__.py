@@ -18,6 +18,7 @@ from emr_fl_shared.metrics.decision import (
     best_threshold,
     fit_decision,
     fit_temperature,
+    label_thresholds,
     sigmoid,
 )
 from emr_fl_shared.metrics.scores import relative_drop, score_set
@@ -35,6 +36,7 @@ __all__ = [
     "ece_top_label",
     "fit_decision",
     "fit_temperature",
+    "label_thresholds",
     "labels_absent",
     "macro_f1",
     "macro_f1_interval",

@@ -1,6 +1,6 @@
-"""From logits to labels: one temperature and one global rule, both fitted on validation data only.
+"""From logits to labels: one temperature and one global rule, or a threshold a label that is shrunk towards it.
 
-Per-label thresholds are left out on purpose: fitted raw they overfit the rare labels.
+Everything is fitted on validation data only. Thresholds a label that are fitted raw overfit the rare labels: they are never used so.
 """
 
 from __future__ import annotations
@@ -40,12 +40,14 @@ class Decision:
     """How probabilities come from logits and labels from probabilities.
 
     `kind` "threshold": every label whose probability reaches `threshold`, perhaps none; "argmax": exactly the most
-    probable label (the first of equals). Probabilities are sigmoids of logits / `temperature` in both.
+    probable label (the first of equals). Probabilities are sigmoids of logits / `temperature` in both. `thresholds`, where there
+    are any, has one for each of the K labels, and they take the place of `threshold`.
     """
 
     kind: Literal["threshold", "argmax"] = "threshold"
     threshold: float = DEFAULT_THRESHOLD
     temperature: float = 1.0
+    thresholds: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in ("threshold", "argmax"):
@@ -54,11 +56,16 @@ class Decision:
                 got=repr(self.kind),
                 expected="threshold | argmax",
             )
-        if not 0.0 < self.threshold < 1.0:
+        for threshold in (self.threshold, *self.thresholds):
+            if not 0.0 < threshold < 1.0:
+                raise DataError(
+                    tr("threshold out of range", "阈值超出范围"),
+                    got=f"{threshold}",
+                    expected="0 < threshold < 1",
+                )
+        if self.thresholds and self.kind != "threshold":
             raise DataError(
-                tr("threshold out of range", "阈值超出范围"),
-                got=f"{self.threshold}",
-                expected="0 < threshold < 1",
+                tr("argmax has no thresholds", "argmax 方式没有阈值"), got=f"{len(self.thresholds)}"
             )
         if not (math.isfinite(self.temperature) and self.temperature > 0.0):
             raise DataError(
@@ -70,43 +77,64 @@ class Decision:
         return sigmoid(finite_matrix(logits, where="logits") / self.temperature)
 
     def decide(self, p: ArrayLike) -> BoolArray:
-        """The labels given, bool [n, K], for probabilities float [n, K]."""
+        """The labels given, bool [n, K], for probabilities float [n, K]. Raises DataError if there are other than K thresholds."""
         probabilities = probability_matrix(p)
         if self.kind == "argmax":
             decided: BoolArray = np.zeros(probabilities.shape, dtype=np.bool_)
             decided[np.arange(len(probabilities)), probabilities.argmax(axis=1)] = True
             return decided
-        return np.asarray(probabilities >= self.threshold, dtype=np.bool_)
+        if not self.thresholds:
+            return np.asarray(probabilities >= self.threshold, dtype=np.bool_)
+        if len(self.thresholds) != probabilities.shape[1]:
+            raise DataError(
+                tr("as many thresholds as labels are needed", "阈值数与标签数不符"),
+                got=str(len(self.thresholds)),
+                expected=str(probabilities.shape[1]),
+            )
+        return np.asarray(probabilities >= np.array(self.thresholds), dtype=np.bool_)
 
-    def to_json(self) -> dict[str, str | float]:
-        """As it stands in `thresholds.json` of a saved model."""
-        return {"kind": self.kind, "threshold": self.threshold, "temperature": self.temperature}
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in `thresholds.json` of a saved model; `thresholds` only where there are any."""
+        data: dict[str, Any] = {
+            "kind": self.kind,
+            "threshold": self.threshold,
+            "temperature": self.temperature,
+        }
+        return data | {"thresholds": list(self.thresholds)} if self.thresholds else data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Decision:
         """The inverse of `to_json`. Raises DataError when a field is missing, unknown or of the wrong type."""
         fields = {"kind", "threshold", "temperature"}
-        if set(data) != fields:
+        if set(data) - {"thresholds"} != fields:
             raise DataError(
                 tr("a decision has other fields", "决策文件的字段不符"),
                 got=", ".join(sorted(map(str, data))),
-                expected=", ".join(sorted(fields)),
+                expected=", ".join(sorted(fields)) + " (, thresholds)",
             )
         threshold, temperature = data["threshold"], data["temperature"]
-        for value in (threshold, temperature):
+        thresholds = data.get("thresholds", [])
+        if not isinstance(thresholds, list):
+            raise DataError(
+                tr("thresholds are a list", "thresholds 应为列表"), got=type(thresholds).__name__
+            )
+        for value in (threshold, temperature, *thresholds):
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise DataError(
                     tr("a decision needs numbers", "决策参数必须是数字"), got=type(value).__name__
                 )
-        return cls(data["kind"], float(threshold), float(temperature))
+        return cls(data["kind"], float(threshold), float(temperature), tuple(map(float, thresholds)))
 
 
-def fit_decision(logits: ArrayLike, y: ArrayLike, *, single_label: bool) -> Decision:
+def fit_decision(
+    logits: ArrayLike, y: ArrayLike, *, single_label: bool, shrinkage: float | None = None
+) -> Decision:
     """Temperature and rule from validation logits float [n, K] and truth bool [n, K].
 
     Temperature minimises the binary cross-entropy over all (record, label) pairs; the threshold, on probabilities at
-    that temperature, maximises macro-F1. With `single_label` the rule is argmax and the threshold stays at .5. Without
-    a single positive nothing can be fitted: temperature 1, threshold .5.
+    that temperature, maximises macro-F1; with `shrinkage`, each label gets its own, shrunk towards it (`label_thresholds`).
+    With `single_label` the rule is argmax and the threshold stays at .5. Without a single positive nothing can be fitted:
+    temperature 1, threshold .5.
     """
     values, truth = finite_matrix(logits, where="logits"), truth_matrix(y)
     check_same_shape(truth, values)
@@ -116,7 +144,12 @@ def fit_decision(logits: ArrayLike, y: ArrayLike, *, single_label: bool) -> Deci
     temperature = fit_temperature(values, truth)
     if single_label:
         return Decision(kind, DEFAULT_THRESHOLD, temperature)
-    return Decision(kind, best_threshold(truth, sigmoid(values / temperature)), temperature)
+    probabilities = sigmoid(values / temperature)
+    threshold = best_threshold(truth, probabilities)
+    thresholds = (
+        () if shrinkage is None else label_thresholds(truth, probabilities, threshold, shrinkage=shrinkage)
+    )
+    return Decision(kind, threshold, temperature, thresholds)
 
 
 def fit_temperature(logits: ArrayLike, y: ArrayLike) -> float:
@@ -157,10 +190,40 @@ def best_threshold(y: ArrayLike, p: ArrayLike) -> float:
         return DEFAULT_THRESHOLD
     tp, predicted = threshold_counts(truth[:, present], probabilities[:, present])
     positives = truth[:, present].sum(axis=0)
-    scores = f1_from_counts(tp, predicted - tp, positives[None, :] - tp).mean(axis=1)
+    scores = f1_from_counts(tp, predicted - tp, positives[None, :] - tp)
+    return _best_near(scores.mean(axis=1), DEFAULT_THRESHOLD)
+
+
+def label_thresholds(
+    y: ArrayLike, p: ArrayLike, threshold: float, *, shrinkage: float
+) -> tuple[float, ...]:
+    """One threshold a label, the more like the global `threshold` the rarer the label is in `y`: K numbers.
+
+        t_k = (n_k · t*_k + s · t) / (n_k + s)
+
+    t*_k: the value of `THRESHOLDS` with the highest F1 of label k, among equals the one nearest to t; n_k: positives of the label
+    in `y`; s = `shrinkage`: how many positives a label needs so that its own threshold weighs as much as the global one. s = 0
+    leaves t*_k as it is, s = ∞ leaves t. A label without a positive gets t. Raises ValueError for a negative `shrinkage`.
+    """
+    if not shrinkage >= 0.0:
+        raise ValueError(f"shrinkage must not be negative, got {shrinkage}")
+    truth, probabilities = paired(y, p)
+    positives = truth.sum(axis=0)
+    tp, predicted = threshold_counts(truth, probabilities)
+    scores = f1_from_counts(tp, predicted - tp, positives[None, :] - tp)
+    found = []
+    for label, support in enumerate(positives):
+        own = 0.0 if math.isinf(shrinkage) or not support else support / (support + shrinkage)
+        best = _best_near(scores[:, label], threshold) if own else threshold
+        found.append(float(own * best + (1.0 - own) * threshold))
+    return tuple(found)
+
+
+def _best_near(scores: FloatArray, wanted: float) -> float:
+    """The value of `THRESHOLDS` with the highest score; among equals the one nearest to `wanted`, then the lower one."""
     candidates = THRESHOLDS[scores >= scores.max() - 1e-12]
     # rounded, because |.45 − .5| and |.55 − .5| differ in the last bit
-    distance = np.round(np.abs(candidates - DEFAULT_THRESHOLD), 9)
+    distance = np.round(np.abs(candidates - wanted), 9)
     return float(candidates[int(distance.argmin())])
 
 

@@ -1,6 +1,6 @@
 """TF-IDF with class-balanced logistic regression: the baseline that stands beside every result.
 
-Character 1–4-grams (sublinear tf, min_df 2), one balanced logistic regression a label. C, the temperature and one global
+Character 1–4-grams (sublinear tf, min_df 2), one balanced logistic regression a label. C, the temperature and the
 decision rule are tuned on the same validation set that the model gets, so that the comparison is fair. With labels as
 unequal as here it is strong: a small transformer without balancing loses to it.
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,14 +33,21 @@ class TfidfBaseline:
     """Fit once, then `probabilities`; `decision` turns them into labels.
 
     After fitting: `decision`, `c` (the value chosen) and `validation_macro_f1` (value of C → score). `n_jobs` processes share the
-    labels among them. Deterministic: same input, same model, whatever `n_jobs`.
+    labels among them. `threshold_shrinkage`: as in `fit_decision`. Deterministic: same input, same model, whatever `n_jobs`.
     """
 
-    def __init__(self, *, grid: Sequence[float] = C_GRID, n_jobs: int = 1) -> None:
+    def __init__(
+        self,
+        *,
+        grid: Sequence[float] = C_GRID,
+        n_jobs: int = 1,
+        threshold_shrinkage: float | None = None,
+    ) -> None:
         if not grid or min(grid) <= 0 or n_jobs < 1:
             raise ValueError("the grid needs values of C > 0, n_jobs must be ≥ 1")
         self.grid = tuple(sorted(grid))
         self.n_jobs = n_jobs
+        self.threshold_shrinkage = threshold_shrinkage
         self.decision = Decision()
         self.c = self.grid[0]
         self.validation_macro_f1: dict[float, float] = {}
@@ -83,7 +91,16 @@ class TfidfBaseline:
             logits = self._all_logits(validation_features @ weights + bias)
             # the temperature is that of the labels which were trained: the constants of the others would distort it
             known = np.union1d(self._fitted, self._always)
-            decision = fit_decision(logits[:, known], validation_truth[:, known], single_label=single_label)
+            decision = fit_decision(
+                logits[:, known],
+                validation_truth[:, known],
+                single_label=single_label,
+                shrinkage=self.threshold_shrinkage,
+            )
+            if decision.thresholds:  # labels that were not trained have probability 0: any threshold does
+                thresholds = np.full(self._labels, decision.threshold)
+                thresholds[known] = decision.thresholds
+                decision = replace(decision, thresholds=tuple(thresholds.tolist()))
             decided = decision.decide(self._probabilities(logits, decision))
             score = macro_f1(validation_truth, decided)
             self.validation_macro_f1[c] = score
