@@ -52,9 +52,7 @@ def logit_adjusted(z: list[float], y: list[float], k: int) -> float:
 def focal_by_label(z: list[float], y: list[float], k: int) -> float:
     """Lin et al., γ = 2, α_k = 1 − π_k."""
     p, alpha = sigmoid(z[k]), 1 - COUNTS[k] / RECORDS
-    return -(
-        alpha * (1 - p) ** 2 * y[k] * math.log(p) + (1 - alpha) * p**2 * (1 - y[k]) * math.log(1 - p)
-    )
+    return -(alpha * (1 - p) ** 2 * y[k] * math.log(p) + (1 - alpha) * p**2 * (1 - y[k]) * math.log(1 - p))
 
 
 CASES: dict[str, tuple[LossSettings, Callable[[list[float], list[float], int], float]]] = {

@@ -115,9 +115,7 @@ class Decision:
         threshold, temperature = data["threshold"], data["temperature"]
         thresholds = data.get("thresholds", [])
         if not isinstance(thresholds, list):
-            raise DataError(
-                tr("thresholds are a list", "thresholds 应为列表"), got=type(thresholds).__name__
-            )
+            raise DataError(tr("thresholds are a list", "thresholds 应为列表"), got=type(thresholds).__name__)
         for value in (threshold, temperature, *thresholds):
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise DataError(
@@ -194,9 +192,7 @@ def best_threshold(y: ArrayLike, p: ArrayLike) -> float:
     return _best_near(scores.mean(axis=1), DEFAULT_THRESHOLD)
 
 
-def label_thresholds(
-    y: ArrayLike, p: ArrayLike, threshold: float, *, shrinkage: float
-) -> tuple[float, ...]:
+def label_thresholds(y: ArrayLike, p: ArrayLike, threshold: float, *, shrinkage: float) -> tuple[float, ...]:
     """One threshold a label, the more like the global `threshold` the rarer the label is in `y`: K numbers.
 
         t_k = (n_k · t*_k + s · t) / (n_k + s)

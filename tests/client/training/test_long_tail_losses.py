@@ -29,7 +29,9 @@ KINDS = [
     pytest.param(LossSettings("logit_adjusted"), id="logit_adjusted"),
     pytest.param(LossSettings("asymmetric", label_smoothing=0.1), id="smoothed"),
 ]
-LINEAR = [case for case in KINDS if case.id != "distribution_balanced"]  # its weights depend on the labels, too
+LINEAR = [
+    case for case in KINDS if case.id != "distribution_balanced"
+]  # its weights depend on the labels, too
 
 
 def frequencies(counts: list[float], records: int) -> LabelFrequencies:
@@ -67,9 +69,7 @@ def test_distribution_balanced_by_hand() -> None:
     settings = LossSettings("distribution_balanced", bias_scale=0.5, negative_scale=2.0)
     z = torch.tensor([[-math.log(2.0), math.log(2.0)]], dtype=torch.float64).repeat(2, 1)
     y = torch.tensor([[1.0, 1.0], [1.0, 0.0]], dtype=torch.float64)
-    expected = math.log(2.0) * torch.tensor(
-        [[0.6, 1.09752738], [1.09966465, 1.1 / 2.0]], dtype=torch.float64
-    )
+    expected = math.log(2.0) * torch.tensor([[0.6, 1.09752738], [1.09966465, 1.1 / 2.0]], dtype=torch.float64)
     torch.testing.assert_close(elementwise(settings, frequencies([8.0, 2.0], 10), z, y), expected)
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from emr_fl_client.adversarial import AdversarialSettings
+from emr_fl_client.dataset.sampling import balanced_weights
+from emr_fl_client.training.averaging import AveragingSettings
 from emr_fl_client.training.loop import TrainingSettings, TrainResult, train_round
+from emr_fl_client.training.losses import LabelFrequencies, LossSettings
 from emr_fl_client.training.step import OptimiserSettings
 from emr_fl_shared.errors import DataError, ModelError, SettingsError
 from emr_fl_shared.metrics import macro_f1
@@ -55,7 +59,31 @@ def quality(of: Encoder) -> float:
     return macro_f1(y, predict_logits(of.model, encode(of.tokenizer, texts, 40)) > 0)
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, FREELB], ids=["plain", "freelb"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SETTINGS,
+        FREELB,
+        replace(SETTINGS, loss=LossSettings("asymmetric")),
+        replace(FREELB, loss=LossSettings("distribution_balanced")),
+        replace(SETTINGS, loss=LossSettings("logit_adjusted")),
+        replace(SETTINGS, loss=LossSettings(alpha="balanced")),
+        replace(FREELB, mixup_probability=0.3),
+        replace(SETTINGS, averaging=AveragingSettings("ema")),
+        replace(SETTINGS, averaging=AveragingSettings("swa")),
+    ],
+    ids=[
+        "plain",
+        "freelb",
+        "asymmetric",
+        "distribution_balanced",
+        "logit_adjusted",
+        "balanced-alpha",
+        "mixup",
+        "ema",
+        "swa",
+    ],
+)
 def test_it_learns(settings: TrainingSettings) -> None:
     trained, (texts, y) = encoder(), site()
     assert quality(trained) < 0.6
@@ -64,7 +92,8 @@ def test_it_learns(settings: TrainingSettings) -> None:
         for number in (1, 2, 3)
     ]
     assert quality(trained) > 0.95
-    assert results[2].loss < 0.3 * results[0].loss
+    # a mixed target has an entropy that no model gets below
+    assert results[2].loss < (0.5 if settings.mixup_probability else 0.3) * results[0].loss
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, FREELB], ids=["plain", "freelb"])
@@ -187,6 +216,64 @@ def test_an_unknown_method_is_answered_with_the_known_ones() -> None:
     settings = replace(SETTINGS, adversarial=AdversarialSettings(method="smrat"))
     with pytest.raises(SettingsError, match=r"none \| freelb"):
         train_round(encoder(), texts, y, settings)
+
+
+MIXUP = replace(SETTINGS, mixup_probability=1.0)
+AVERAGED = replace(FREELB, averaging=AveragingSettings("ema"))
+
+
+@pytest.mark.parametrize("settings", [MIXUP, AVERAGED], ids=["mixup", "ema"])
+def test_what_is_new_is_repeatable_and_keeps_the_rows_of_labels_that_the_site_never_saw(settings) -> None:
+    texts, y = site(48)
+    y[:, 2] = False
+    first, again = encoder(), encoder()
+    before = weights(first)["classifier.weight"]
+    for trained in (first, again):
+        train_round(trained, texts, y, settings, label_mask=y.any(axis=0))
+    assert same(weights(first), weights(again))
+    moved = (before != weights(first)["classifier.weight"]).any(dim=1)
+    assert moved.tolist() == [True, True, False, True]
+
+
+def test_mixing_draws_from_a_generator_of_its_own_and_only_its_share_of_the_batches(monkeypatch) -> None:
+    from emr_fl_client.training import loop
+
+    texts, y = site(160)
+    plain, unmixed = encoder(), encoder()
+    train_round(plain, texts, y, FREELB)
+    mixed: list[int] = []
+    monkeypatch.setattr(loop, "mix", lambda batch, alpha, generator: mixed.append(1) or batch)
+    result = train_round(unmixed, texts, y, replace(FREELB, mixup_probability=0.4, epochs=1))
+    assert 0 < len(mixed) < result.steps
+    # nothing was mixed in the end: sampling, batches, δ₀ and dropout are those of training without MixUp
+    assert same(weights(plain), weights(unmixed))
+
+
+def test_an_average_of_the_last_step_only_is_training_without_an_average() -> None:
+    texts, y = site(48)
+    plain, averaged = encoder(), encoder()
+    train_round(plain, texts, y, SETTINGS)
+    train_round(averaged, texts, y, replace(SETTINGS, averaging=AveragingSettings("ema", decay=0.0)))
+    for name, tensor in weights(plain).items():
+        torch.testing.assert_close(weights(averaged)[name], tensor)
+
+
+def test_losses_see_the_frequencies_that_the_site_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    from emr_fl_client.training import loop
+
+    seen = []
+
+    def of(y, weights, device):
+        seen.append(weights)
+        return LabelFrequencies.of(y, weights, device)
+
+    monkeypatch.setattr(loop, "LabelFrequencies", SimpleNamespace(of=of))
+    texts, y = site(48)
+    y[8:, 0] = False
+    train_round(encoder(), texts, y, replace(SETTINGS, loss=LossSettings("logit_adjusted")))
+    np.testing.assert_allclose(seen[0], balanced_weights(y, 0.5))
+    train_round(encoder(), texts, y, replace(SETTINGS, balance=0.0))
+    assert seen[1] is None
 
 
 def test_no_record_is_refused() -> None:

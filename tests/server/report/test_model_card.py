@@ -105,6 +105,8 @@ def test_missing_parts(results: Results, part: str) -> None:
 
 def test_decisions(results: Results) -> None:
     assert "reaches" in model_card(results)
+    results["decision"]["thresholds"] = [0.2, 0.4]
+    assert "Every label has its own threshold" in model_card(results)
     results["decision"]["kind"] = "argmax"
     assert "The most probable label is given" in model_card(results)
 

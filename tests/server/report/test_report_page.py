@@ -104,6 +104,15 @@ def test_hostile_names_stay_text(results: Results, parsed: Parse) -> None:
         assert "onerror" not in node.attributes
 
 
+def test_thresholds_a_label_are_said(results: Results, parsed: Parse) -> None:
+    said = "Every label has a threshold of its own"
+    assert said not in render(results, {}, opens_in="en")
+    results["decision"]["thresholds"] = [0.2, 0.4]
+    page = render(results, {}, opens_in="en")
+    check_page(page, parsed)
+    assert said in page
+
+
 MISSING = [
     "baselines",
     "history",

@@ -251,3 +251,63 @@ def test_augmentation_without_any_operator_is_refused_and_off_is_not() -> None:
 
 def test_every_operator_has_a_share_of_its_name() -> None:
     assert set(OPERATORS) == set(DEFAULT_SHARES) == set(operators())
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("training.loss.kind=asl", "unknown value"),
+        ("training.loss.alpha=1.2", "a number from 0 to 1 or"),
+        ("training.loss.alpha=auto", "a number from 0 to 1 or"),
+        ("training.loss.alpha=true", "a number from 0 to 1 or"),
+        ("training.loss.margin=1", "out of range"),
+        ("training.loss.negative_scale=0", "out of range"),
+        ("training.mixup.probability=1.5", "out of range"),
+        ("training.mixup.alpha=0", "out of range"),
+        ("training.averaging.kind=mean", "unknown value"),
+        ("training.averaging.decay=1", "out of range"),
+        ("evaluation.threshold_shrinkage=-1", "out of range"),
+    ],
+)
+def test_a_wrong_value_is_one_problem_at_its_place(assignment: str, message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings_from(parse_assignments([assignment]))
+    assert len(str(caught.value).strip().splitlines()) == 1
+    assert str(caught.value).startswith(assignment.partition("=")[0])
+    assert message in str(caught.value)
+
+
+def test_a_loss_of_nothing_is_refused_where_it_would_be_used() -> None:
+    nothing = {"bce": 0.0, "focal": 0.0}
+    with pytest.raises(SettingsError, match="no loss to minimise"):
+        settings_from({"training": {"loss": nothing}})
+    settings_from({"training": {"loss": {**nothing, "kind": "asymmetric"}}})
+
+
+def test_a_threshold_is_fixed_or_fitted_a_label() -> None:
+    with pytest.raises(SettingsError, match="give one of the two"):
+        settings_from({"evaluation": {"threshold": 0.5, "threshold_shrinkage": 10.0}})
+
+
+@pytest.mark.parametrize(
+    ("training", "expected"),
+    [
+        ({}, ("training.adversarial.top_loss",)),
+        ({"adversarial": {"top_loss": 1.0}}, ()),
+        ({"adversarial": {"steps": 1}}, ()),
+        ({"adversarial": {"method": "none"}, "mixup": {"probability": 0.2}}, ("training.mixup.probability",)),
+    ],
+)
+def test_settings_that_couple_the_records_of_a_batch_are_named(training, expected) -> None:
+    assert settings_from({"training": training}).training.couples_records() == expected
+
+
+def test_the_plain_federation_does_not_mix() -> None:
+    plain = settings_from({"training": {"mixup": {"probability": 0.2}}}).plain()
+    assert plain.training.couples_records() == ()
+
+
+def test_settings_of_losses_and_averages_survive_the_file(tmp_path: Path) -> None:
+    settings = settings_from({"training": {"loss": {"alpha": "balanced"}, "averaging": {"kind": "swa"}}})
+    write_settings(settings, tmp_path / "s.toml")
+    assert load_settings(tmp_path / "s.toml", environment={}) == settings

@@ -175,3 +175,17 @@ def test_stays_quick() -> None:
     began = time.process_time()
     TfidfBaseline(grid=(25.0,)).fit(texts, wide, (texts[:200], wide[:200]))
     assert time.process_time() - began < 15
+
+
+def test_it_gets_the_thresholds_a_label_that_the_model_gets() -> None:
+    texts, y = TRAIN
+    y = y.copy()
+    y[:, 4] = False  # never trained: any threshold leaves it out
+    model = TfidfBaseline(grid=(5.0,), threshold_shrinkage=10.0).fit(texts, y, VALIDATION)
+    thresholds = model.decision.thresholds
+    assert len(thresholds) == 6 and thresholds[4] == model.decision.threshold
+    assert len(set(thresholds)) > 2
+    decided = model.decision.decide(model.probabilities(TEST[0]))
+    assert not decided[:, 4].any() and decided.any(axis=0)[[0, 1, 2]].all()
+    plain = TfidfBaseline(grid=(5.0,)).fit(texts, y, VALIDATION)
+    assert plain.decision.threshold == model.decision.threshold and plain.decision.thresholds == ()
