@@ -85,6 +85,7 @@ def train_round(
     settings: TrainingSettings,
     *,
     label_mask: NDArray[np.bool_] | None = None,
+    chapters: Sequence[str] | None = None,
     round_number: int = 1,
     rounds: int = 1,
     seed: int = 0,
@@ -99,6 +100,7 @@ def train_round(
 
     Args:
         label_mask: bool [K], the labels that the site has; the output rows of the others do not move at all.
+        chapters: of each label its chapter, "" for none; needed by `settings.loss.coarse` only.
         round_number: 1 … `rounds`; only the learning rate and the seeds depend on it.
         progress_callback: called as (step, steps, mean loss since the last call).
         augment: text and generator → text; its output is tokenised anew, unchanged texts are tokenised once.
@@ -124,7 +126,7 @@ def train_round(
     pad_token_id = int(encoder.tokenizer.pad_token_id)
     token_ids = encode(encoder.tokenizer, texts, encoder.max_length)
     weights = balanced_weights(y, settings.balance) if settings.balance else None
-    loss = MultiLabelLoss(settings.loss, mask, LabelFrequencies.of(y, weights, device))
+    loss = MultiLabelLoss(settings.loss, mask, LabelFrequencies.of(y, weights, device), chapters)
     frozen = _MaskedRows(model, mask)
 
     # The plan of batches comes first, so that the number of steps is known to the schedule.

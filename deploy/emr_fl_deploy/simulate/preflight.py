@@ -20,6 +20,7 @@ from emr_fl_shared.labels import (
     NO_LOCAL_LABELS,
     LocalLabels,
     Taxonomy,
+    check_chapters,
     check_several,
     column_taxonomy,
     load_taxonomy,
@@ -116,9 +117,14 @@ def check_model(settings: Settings) -> None:
 
 
 def check_labels(settings: Settings) -> None:
-    """Raises `SettingsError` for a label set that can't be loaded or has one label only; one from the data is known later."""
-    if settings.labels.taxonomy != COLUMN:
-        load_taxonomy(settings.labels.taxonomy)
+    """Raises `SettingsError` for a label set that can't be loaded, has one label only, or has no chapters where they are to be learned.
+
+    One from the data is known later; it has no chapters.
+    """
+    name = settings.labels.taxonomy
+    taxonomy = Taxonomy(COLUMN, "", ()) if name == COLUMN else load_taxonomy(name)
+    if settings.training.loss.coarse:
+        check_chapters(taxonomy)
 
 
 def check_sources(settings: Settings) -> None:

@@ -95,6 +95,8 @@ class Model(Section):
 class Loss(Section):
     kind: Literal["bce_focal", "asymmetric", "distribution_balanced", "logit_adjusted"] = "bce_focal"
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    coarse: Annotated[float, Field(ge=0.0)] = 0.0
+    """Weight of the loss on the ICD-10 chapters of the labels, beside that of the labels."""
     # bce_focal
     bce: Annotated[float, Field(ge=0.0)] = 1.0
     focal: Annotated[float, Field(ge=0.0)] = 1.0

@@ -210,6 +210,19 @@ def check_several(taxonomy: Taxonomy) -> None:
         )
 
 
+def check_chapters(taxonomy: Taxonomy) -> None:
+    """Raises `SettingsError` if no two labels share an ICD-10 chapter: there is no coarser level to learn."""
+    chapters = [label.chapter for label in taxonomy.labels if label.chapter]
+    if len(set(chapters)) == len(chapters):
+        raise SettingsError(
+            tr("no two labels share an ICD-10 chapter", "没有两个标签属于同一 ICD-10 章"),
+            where="training.loss.coarse",
+            got=f"labels.taxonomy = {taxonomy.name}",
+            expected=tr("a label set with ICD-10 ranges", "带 ICD-10 范围的标签体系"),
+            do=tr("set training.loss.coarse = 0", "请设 training.loss.coarse = 0"),
+        )
+
+
 @cache
 def _built_in(name: str) -> Taxonomy:
     resource = files("emr_fl_shared") / "resources" / "labels" / f"{name}.csv"

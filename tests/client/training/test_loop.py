@@ -22,6 +22,7 @@ from emr_fl_shared.model.encoder import Encoder, build_model, encode, predict_lo
 from emr_fl_shared.model.tiny import TinyShape
 
 SIGNS = ["咳嗽", "头晕", "腹痛", "皮疹"]
+CHAPTERS = ["I", "I", "II", "II"]
 FILL = "患者天前出现伴有不适无其他特殊来诊予以检查治疗明显好转"
 SMALL = TinyShape(hidden=64, layers=1, heads=2, intermediate=64)
 SETTINGS = TrainingSettings(batch_size=16, optimiser=OptimiserSettings(learning_rate=3e-3))
@@ -71,6 +72,7 @@ def quality(of: Encoder) -> float:
         replace(FREELB, mixup_probability=0.3),
         replace(SETTINGS, averaging=AveragingSettings("ema")),
         replace(SETTINGS, averaging=AveragingSettings("swa")),
+        replace(SETTINGS, loss=LossSettings(coarse=0.5)),
     ],
     ids=[
         "plain",
@@ -82,13 +84,16 @@ def quality(of: Encoder) -> float:
         "mixup",
         "ema",
         "swa",
+        "coarse",
     ],
 )
 def test_it_learns(settings: TrainingSettings) -> None:
     trained, (texts, y) = encoder(), site()
     assert quality(trained) < 0.6
     results = [
-        train_round(trained, texts, y, replace(settings, epochs=4), round_number=number, rounds=3)
+        train_round(
+            trained, texts, y, replace(settings, epochs=4), chapters=CHAPTERS, round_number=number, rounds=3
+        )
         for number in (1, 2, 3)
     ]
     assert quality(trained) > 0.95

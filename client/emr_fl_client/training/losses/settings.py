@@ -21,7 +21,7 @@ class ElementwiseLoss(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LossSettings:
-    """Which loss, its parameters, label smoothing, and how the labels of a record are reduced.
+    """Which loss, its parameters, label smoothing, weight of the chapters' loss, and how the labels of a record are reduced.
 
     The parameters are explained where the loss is (`bce_focal`, `asymmetric`, `distribution_balanced`, `logit_adjusted`); those of
     the losses that were not chosen have no effect.
@@ -46,4 +46,5 @@ class LossSettings:
     bias_scale: float = 0.05
     tau: float = 1.0
     label_smoothing: float = 0.0
+    coarse: float = 0.0
     reduction: Reduction = "label_sum"
