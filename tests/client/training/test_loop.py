@@ -11,10 +11,12 @@ import pytest
 import torch
 
 from emr_fl_client.adversarial import AdversarialSettings
+from emr_fl_client.dataset.batch import Batch
 from emr_fl_client.dataset.sampling import balanced_weights
 from emr_fl_client.training.averaging import AveragingSettings
 from emr_fl_client.training.loop import TrainingSettings, TrainResult, train_round
 from emr_fl_client.training.losses import LabelFrequencies, LossSettings
+from emr_fl_client.training.mixup import mix
 from emr_fl_client.training.step import OptimiserSettings
 from emr_fl_shared.errors import DataError, ModelError, SettingsError
 from emr_fl_shared.metrics import macro_f1
@@ -247,10 +249,15 @@ def test_mixing_draws_from_a_generator_of_its_own_and_only_its_share_of_the_batc
     plain, unmixed = encoder(), encoder()
     train_round(plain, texts, y, FREELB)
     mixed: list[int] = []
-    monkeypatch.setattr(loop, "mix", lambda batch, alpha, generator: mixed.append(1) or batch)
+
+    def drawn_but_not_mixed(batch: Batch, alpha: float, generator: np.random.Generator) -> Batch:
+        mixed.append(len(mix(batch, alpha, generator).targets))
+        return batch
+
+    monkeypatch.setattr(loop, "mix", drawn_but_not_mixed)
     result = train_round(unmixed, texts, y, replace(FREELB, mixup_probability=0.4, epochs=1))
     assert 0 < len(mixed) < result.steps
-    # nothing was mixed in the end: sampling, batches, δ₀ and dropout are those of training without MixUp
+    # everything was drawn for nothing: sampling, batches, δ₀ and dropout are those of training without MixUp
     assert same(weights(plain), weights(unmixed))
 
 
