@@ -245,9 +245,10 @@ def test_what_is_new_is_repeatable_and_keeps_the_rows_of_labels_that_the_site_ne
 def test_mixing_draws_from_a_generator_of_its_own_and_only_its_share_of_the_batches(monkeypatch) -> None:
     from emr_fl_client.training import loop
 
-    texts, y = site(160)
+    texts, y = site(80)
+    settings = replace(FREELB, epochs=2)
     plain, unmixed = encoder(), encoder()
-    train_round(plain, texts, y, FREELB)
+    train_round(plain, texts, y, settings)
     mixed: list[int] = []
 
     def drawn_but_not_mixed(batch: Batch, alpha: float, generator: np.random.Generator) -> Batch:
@@ -255,7 +256,7 @@ def test_mixing_draws_from_a_generator_of_its_own_and_only_its_share_of_the_batc
         return batch
 
     monkeypatch.setattr(loop, "mix", drawn_but_not_mixed)
-    result = train_round(unmixed, texts, y, replace(FREELB, mixup_probability=0.4, epochs=1))
+    result = train_round(unmixed, texts, y, replace(settings, mixup_probability=0.4))
     assert 0 < len(mixed) < result.steps
     # everything was drawn for nothing: sampling, batches, δ₀ and dropout are those of training without MixUp
     assert same(weights(plain), weights(unmixed))
