@@ -142,7 +142,7 @@ class Site:
             data.labels(data.train),
             training_settings(training),
             label_mask=data.present if training.mask_absent_labels else None,
-            chapters=[label.chapter for label in taxonomy.labels],
+            chapters=taxonomy.chapters,
             round_number=request.round,
             rounds=request.rounds,
             seed=stream_seed(request.seed, self.name, request.round, "train"),

@@ -212,8 +212,8 @@ def check_several(taxonomy: Taxonomy) -> None:
 
 def check_chapters(taxonomy: Taxonomy) -> None:
     """Raises `SettingsError` if no two labels share an ICD-10 chapter: there is no coarser level to learn."""
-    chapters = [label.chapter for label in taxonomy.labels if label.chapter]
-    if len(set(chapters)) == len(chapters):
+    named = [chapter for chapter in taxonomy.chapters if chapter]
+    if len(set(named)) == len(named):
         raise SettingsError(
             tr("no two labels share an ICD-10 chapter", "没有两个标签属于同一 ICD-10 章"),
             where="training.loss.coarse",
