@@ -72,6 +72,7 @@ def _describe(message: Message, site: Site, door: Door) -> Message:
 def _train(message: Message, site: Site, door: Door) -> Message:
     body, model = from_records(message.content)
     request = unpack(body, TrainRequest)
+    door.check(request)
     trained = site.train(request, _needed(model))
     reply = TrainReply(
         site=site.name,
@@ -87,6 +88,8 @@ def _train(message: Message, site: Site, door: Door) -> Message:
         device=trained.device,
         precision=trained.precision,
         peak_rss_mb=trained.peak_rss_mb,
+        label_counts=trained.label_counts,
+        effective_labels=trained.effective_labels,
     )
     return door.trained(message, reply, trained.update, trained.shapes)
 

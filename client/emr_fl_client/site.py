@@ -17,11 +17,15 @@ from numpy.typing import NDArray
 
 from emr_fl_client.adversarial import AdversarialSettings
 from emr_fl_client.augment.policy import DEFAULT_SHARES, RuleAugmenter
+from emr_fl_client.controls import KeptControls
+from emr_fl_client.dataset.sampling import effective_count
 from emr_fl_client.dataset.store import RecordStore
 from emr_fl_client.kept import KeptUpdate, question_digest
 from emr_fl_client.training.averaging import AveragingSettings
 from emr_fl_client.training.loop import TrainingSettings, train_round
 from emr_fl_client.training.losses import LossSettings
+from emr_fl_client.training.proximal import Proximal
+from emr_fl_client.training.scaffold import ControlVariate
 from emr_fl_client.training.step import OptimiserSettings
 from emr_fl_shared.config.settings import TINY, SiteSettings, Training
 from emr_fl_shared.deidentify import Deidentifier
@@ -37,11 +41,12 @@ from emr_fl_shared.metrics import Decision, score_set
 from emr_fl_shared.model.encoder import Encoder, build_model, encode, predict_logits
 from emr_fl_shared.model.precision import choose_device, choose_precision
 from emr_fl_shared.model.tensors import load_tensors, shapes_of, tensors_of
-from emr_fl_shared.payload import pack_tensors, unpack_tensors
+from emr_fl_shared.payload import CONTROL, PayloadReader, beside, pack_tensors, unpack_tensors
 from emr_fl_shared.preparation import Prepared
 from emr_fl_shared.wire import EvaluateRequest, SiteScores, TrainRequest, pack
 
 Progress = Callable[[dict[str, Any]], None]
+Tensors = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,8 @@ class Trained:
     device: str
     precision: str
     peak_rss_mb: float
+    label_counts: list[int] | None = None
+    effective_labels: float | None = None
 
     def figures(self) -> dict[str, Any]:
         """Everything but the update, as JSON has it."""
@@ -132,9 +139,12 @@ class Site:
         training = Training.model_validate(request.training)
         taxonomy = Taxonomy.from_json(request.taxonomy)
         data = self.data(taxonomy, training, request.seed, standardised=_standardised(request.model))
-        encoder = self._load(request.model, taxonomy, model, training)
+        encoder, control = self._load(request.model, taxonomy, model, training, controls=request.controls)
         received = self._score(encoder, data, Decision.from_json(request.decision), training)
         before = tensors_of(encoder.model)
+        counts = data.labels(data.train).sum(axis=0)
+        proximal = [Proximal(encoder.model, request.proximal)] if request.proximal else []
+        variate = self._variate(request, encoder, control) if request.controls else None
         augmenter = _augmenter(training)
         result = train_round(
             encoder,
@@ -143,6 +153,8 @@ class Site:
             training_settings(training),
             label_mask=data.present if training.mask_absent_labels else None,
             chapters=taxonomy.chapters,
+            label_counts=_federation_counts(request, len(counts)),
+            terms=[*proximal, *([variate] if variate else [])],
             round_number=request.round,
             rounds=request.rounds,
             seed=stream_seed(request.seed, self.name, request.round, "train"),
@@ -153,10 +165,11 @@ class Site:
         )
         after = tensors_of(encoder.model)
         difference = {name: after[name] - before[name] for name in before}
-        update = self._encode_update(difference, request)
+        own = {beside(CONTROL, name): array for name, array in variate.control().items()} if variate else {}
+        update = self._encode_update(difference, own, request)
         return Trained(
             update=update,
-            shapes={name: tuple(tensor.shape) for name, tensor in before.items()},
+            shapes={name: tuple(tensor.shape) for name, tensor in {**before, **own}.items()},
             examples=len(data.train),
             validation_examples=len(data.validation),
             steps=result.steps,
@@ -167,6 +180,10 @@ class Site:
             device=next(encoder.model.parameters()).device.type,
             precision=result.precision,
             peak_rss_mb=peak_rss_mb(),
+            label_counts=None if request.label_counts is None else [int(count) for count in counts],
+            effective_labels=(
+                None if request.effective_beta is None else effective_count(counts, request.effective_beta)
+            ),
         )
 
     def evaluate(self, request: EvaluateRequest, model: bytes) -> SiteScores | None:
@@ -174,7 +191,7 @@ class Site:
         training = Training.model_validate(request.training)
         taxonomy = Taxonomy.from_json(request.taxonomy)
         data = self.data(taxonomy, training, request.seed, standardised=_standardised(request.model))
-        encoder = self._load(request.model, taxonomy, model, training)
+        encoder, _ = self._load(request.model, taxonomy, model, training)
         return self._score(encoder, data, Decision.from_json(request.decision), training)
 
     def data(
@@ -231,7 +248,16 @@ class Site:
         recall = measure_site(prepared.texts, cleaner)
         refuse_below(recall, policy, where=f"sites.{self.name}.policy")
 
-    def _load(self, model: dict[str, Any], taxonomy: Taxonomy, tensors: bytes, training: Training) -> Encoder:
+    def _load(
+        self,
+        model: dict[str, Any],
+        taxonomy: Taxonomy,
+        tensors: bytes,
+        training: Training,
+        *,
+        controls: bool = False,
+    ) -> tuple[Encoder, Tensors]:
+        """The encoder with the received tensors in it, and the server's control variate (empty without `controls`)."""
         key = f"{model['name']}|{model['max_length']}|{taxonomy.checksum}"
         if self._encoder is None or self._encoder[0] != key:
             name = str(model["name"])
@@ -241,27 +267,60 @@ class Site:
             built.model.to(choose_device(training.device))
             self._encoder = (key, built)
         encoder = self._encoder[1]
+        shapes = shapes_of(encoder.model)
+        kinds = {name: beside(CONTROL, name) for name in shapes} if controls else {}
         try:
-            load_tensors(encoder.model, unpack_tensors(tensors, shapes_of(encoder.model)))
+            received = unpack_tensors(tensors, {**shapes, **{kinds[name]: shapes[name] for name in kinds}})
+            control = {name: received.pop(kinds[name]) for name in kinds}
+            load_tensors(encoder.model, received)
         except EmrFlError as error:
             raise FederationError(
                 tr("the received model does not fit the one named", "收到的模型与名称不符"),
                 where=f"model.name = {model['name']}",
                 got=error.message,
             ) from None
-        return encoder
+        return encoder, control
 
-    def _encode_update(self, difference: dict[str, NDArray[np.float32]], request: TrainRequest) -> bytes:
-        """The update as bytes; what rounding left over is kept at the site and added to the next round's."""
+    def _controls(self, request: TrainRequest) -> KeptControls:
+        return KeptControls(self.state_folder, self.seal_key or self.key, request.run)
+
+    def _variate(self, request: TrainRequest, encoder: Encoder, control: Tensors) -> ControlVariate:
+        own = self._controls(request).before(request.round, shapes_of(encoder.model))
+        return ControlVariate(encoder.model, control, own)
+
+    def _encode_update(self, difference: Tensors, own: Tensors, request: TrainRequest) -> bytes:
+        """The difference and the site's own control variate as bytes.
+
+        What rounding left over of the difference is kept at the site and added to the next round's. The control variate is no
+        difference: it is kept as the server gets it, so that both sides go on from the same one.
+        """
+        sent = {**difference, **own}
         if request.payload == "fp32":
-            return pack_tensors(difference).data
+            data = pack_tensors(sent).data
+        else:
+            data = self._encode_rounded(difference, sent, request)
+        if own:
+            shapes = {name: tuple(array.shape) for name, array in sent.items()}
+            with PayloadReader(data, shapes, request.payload) as reader:
+                received = {name: reader.read(beside(CONTROL, name)) for name in difference}
+            self._controls(request).keep(request.round, received)
+        return data
+
+    def _encode_rounded(self, difference: Tensors, sent: Tensors, request: TrainRequest) -> bytes:
         previous = self._residual_file(request.round - 1)
         residual = None
         if previous.is_file():
             shapes = {name: tuple(array.shape) for name, array in difference.items()}
             residual = unpack_tensors(previous.read_bytes(), shapes)
-        packed = pack_tensors(difference, request.payload, residual=residual)
-        write_durably(self._residual_file(request.round), [pack_tensors(packed.residual).data])
+            nothing = np.zeros((), np.float32)  # of the control variates, as a view that takes no memory
+            residual |= {
+                name: np.broadcast_to(nothing, array.shape)
+                for name, array in sent.items()
+                if name not in difference
+            }
+        packed = pack_tensors(sent, request.payload, residual=residual)
+        lost = {name: packed.residual[name] for name in difference}
+        write_durably(self._residual_file(request.round), [pack_tensors(lost).data])
         # The last two rounds stay: a coordinator that crashed now asks for this round once more, or, where its newest
         # checkpoint is damaged (it keeps two), for the one before.
         self._residual_file(request.round - 3).unlink(missing_ok=True)
@@ -324,6 +383,20 @@ def training_settings(training: Training) -> TrainingSettings:
         adversarial=AdversarialSettings(**adversarial.model_dump()),
         averaging=AveragingSettings(**training.averaging.model_dump()),
     )
+
+
+def _federation_counts(request: TrainRequest, labels: int) -> NDArray[np.int64] | None:
+    """Records of each label in the federation, int64 [K]; `None` where sampling goes by the site's own, or nobody told yet."""
+    if not request.label_counts:
+        return None
+    if len(request.label_counts) != labels:
+        raise FederationError(
+            tr("malformed message", "消息格式不正确"),
+            where="label_counts",
+            got=str(len(request.label_counts)),
+            expected=str(labels),
+        )
+    return np.asarray(request.label_counts, dtype=np.int64)
 
 
 def _augmenter(training: Training) -> RuleAugmenter | None:

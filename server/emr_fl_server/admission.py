@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emr_fl_server.aggregation import Spool, SpooledUpdate, apply_mean, compare_norms
+from emr_fl_server.aggregation import Kept, Spool, SpooledUpdate, Strategy, advance, compare_norms
 from emr_fl_shared.durable import storage_error
 from emr_fl_shared.errors import DataError, EmrFlError, FederationError, PolicyError
 from emr_fl_shared.messages import tr
@@ -46,12 +46,19 @@ class Admission:
     """The updates of one round: each checked alone as it comes, all compared at the end."""
 
     def __init__(
-        self, folder: Path, shapes: Mapping[str, tuple[int, ...]], form: Form, weighting: str, audit: Audit
+        self,
+        folder: Path,
+        shapes: Mapping[str, tuple[int, ...]],
+        form: Form,
+        weighting: str,
+        audit: Audit,
+        labels: int,
     ) -> None:
         self._spool = Spool(folder, shapes, form)
         self._form = form
         self._weighting = weighting
         self._audit = audit
+        self._labels = labels
         self.accepted: dict[str, TrainReply] = {}
         self.refused: dict[str, str] = {}
         self.forbidden: set[str] = set()
@@ -75,13 +82,32 @@ class Admission:
             raise DataError(
                 tr("another kind of payload", "载荷类型不符"), got=reply.payload, expected=self._form
             )
-        weight = float(reply.examples) if self._weighting == "examples" else 1.0
-        update = self._spool.accept(site, payload, weight)
+        counts = reply.label_counts
+        if counts is not None and (len(counts) != self._labels or max(counts) > reply.examples):
+            raise DataError(
+                tr("label counts that can't be", "标签计数不可能成立"),
+                got=f"{len(counts)}, max {max(counts, default=0)}",
+                expected=f"{self._labels}, max {reply.examples}",
+            )
+        update = self._spool.accept(site, payload, self._weight(reply))
         self.accepted[site] = reply
         self.bytes_up += len(payload)
         self._audit.write(
             "accepted", site=site, round=round, bytes=len(payload), norm=update.norm, examples=reply.examples
         )
+
+    def _weight(self, reply: TrainReply) -> float:
+        if self._weighting == "even":
+            return 1.0
+        if self._weighting == "examples":
+            return float(reply.examples)
+        if reply.effective_labels is None:
+            raise DataError(
+                tr("the reply does not say how much the update weighs", "应答未说明更新的权重"),
+                where="effective_labels",
+                expected='aggregation.weighting = "effective_labels"',
+            )
+        return reply.effective_labels
 
     def refuse(self, site: str, round: int, error: EmrFlError) -> None:
         """Record why a site's reply does not count."""
@@ -100,13 +126,18 @@ class Admission:
 
     def compare(self, round: int, max_norm_ratio: float) -> dict[str, str]:
         """Take out updates whose norm is more than `max_norm_ratio` × the median of the others'; reasons by site."""
-        norms = {update.site: update.norm for update in self._spool.updates}
+        updates = self._spool.updates
         out: dict[str, str] = {}
         # With two updates there is no telling which one is wrong.
-        if len(norms) < 3:
+        if len(updates) < 3:
             return out
-        for site, report in compare_norms(norms, factor=max_norm_ratio).items():
-            if not report.suspicious:
+        reports = (
+            compare_norms({update.site: update.norm for update in updates}, factor=max_norm_ratio),
+            compare_norms({update.site: update.control_norm for update in updates}, factor=max_norm_ratio),
+        )
+        for site in sorted(reports[0]):
+            report = next((found[site] for found in reports if found[site].suspicious), None)
+            if report is None:
                 continue
             error = DataError(
                 tr("the update is far larger than the others", "更新远大于其他机构"),
@@ -121,14 +152,18 @@ class Admission:
         return out
 
     def fold(
-        self, model: Mapping[str, NDArray[np.float32]], label_tensors: Sequence[str]
-    ) -> dict[str, NDArray[np.float32]]:
-        """The next global model. Rows of `label_tensors` are averaged over the sites whose update moved them."""
+        self,
+        strategy: Strategy,
+        model: Mapping[str, NDArray[np.float32]],
+        kept: Kept,
+        label_tensors: Sequence[str],
+    ) -> tuple[dict[str, NDArray[np.float32]], dict[str, dict[str, NDArray[np.float32]]]]:
+        """The next global model and what the strategy keeps; label rows are averaged over the sites whose update moved them."""
         updates = self._spool.updates
         if not label_tensors:
-            return apply_mean(model, updates)
+            return advance(strategy, model, kept, updates)
         masks = {update.site: moved_rows(update, label_tensors) for update in updates}
-        return apply_mean(model, updates, row_masks=masks, row_tensors=label_tensors)
+        return advance(strategy, model, kept, updates, row_masks=masks, row_tensors=label_tensors)
 
     def discard(self) -> None:
         """Delete the spooled updates."""

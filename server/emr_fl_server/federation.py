@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emr_fl_server.admission import Admission, Audit
+from emr_fl_server.aggregation import AVERAGE, Kept, Strategy, build_strategy, moving_average
+from emr_fl_server.aggregation import start as start_strategy
 from emr_fl_server.asking import AlwaysThere, Presence
 from emr_fl_server.checkpoints import Checkpoint, latest_checkpoint, load_best, save_checkpoint
 from emr_fl_server.evaluation.evaluator import Evaluator, RoundScores
@@ -24,18 +26,22 @@ from emr_fl_shared.messages import tr
 from emr_fl_shared.metrics import Decision
 from emr_fl_shared.model.encoder import label_row_parameters
 from emr_fl_shared.model.tensors import tensors_of
-from emr_fl_shared.payload import pack_tensors
-from emr_fl_shared.wire import DescribeReply, EvaluateRequest, TrainReply, TrainRequest
+from emr_fl_shared.payload import beside, pack_tensors
+from emr_fl_shared.wire import MOST, DescribeReply, EvaluateRequest, TrainReply, TrainRequest
 
 Tensors = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class FederationState:
-    """Where a federation stands after `round` complete rounds; everything that a resumed run needs."""
+    """Where a federation stands after `round` complete rounds; everything that a resumed run needs.
+
+    `tensors` are the global model that the next round goes on from; `kept` is what the strategy and the moving average keep.
+    """
 
     round: int
     tensors: Tensors = field(repr=False)
+    kept: Kept = field(default_factory=dict, repr=False)
     decision: Decision = field(default_factory=Decision)
     best_round: int = 0
     best_score: float = -1.0
@@ -45,11 +51,14 @@ class FederationState:
     """The round after which this process took the run up; 0 for a run of one piece."""
     passed_over: tuple[str, ...] = ()
     """Newer checkpoints that could not be used, a line each."""
+    label_counts: dict[str, list[int]] = field(default_factory=dict)
+    """Training records of each label at the sites that told them."""
 
     def after(
         self,
         number: int,
         tensors: Tensors,
+        kept: Kept,
         scores: RoundScores,
         admission: Admission,
         timing: Mapping[str, float],
@@ -89,9 +98,13 @@ class FederationState:
                 "bytes_up": admission.bytes_up,
             },
         }
+        counts = {
+            name: reply.label_counts for name, reply in replies.items() if reply.label_counts is not None
+        }
         return FederationState(
             round=number,
             tensors=tensors,
+            kept=kept,
             decision=scores.decision,
             best_round=number if better else self.best_round,
             best_score=macro if better else self.best_score,
@@ -99,6 +112,7 @@ class FederationState:
             sites=sites,
             resumed_at=self.resumed_at,
             passed_over=self.passed_over,
+            label_counts={**self.label_counts, **counts},
         )
 
     def finished(self, rounds: int, patience: int) -> bool:
@@ -113,19 +127,50 @@ class FederationState:
             "best_score": self.best_score,
             "history": list(self.history),
             "sites": self.sites,
+            **({"label_counts": self.label_counts} if self.label_counts else {}),
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any], tensors: Tensors) -> FederationState:
+    def from_json(cls, data: Mapping[str, Any], stored: Tensors) -> FederationState:
+        """The state with the tensors of its checkpoint."""
+        tensors, kept = _parted(stored)
         return cls(
             round=int(data["round"]),
             tensors=tensors,
+            kept=kept,
             decision=Decision.from_json(data["decision"]),
             best_round=int(data["best_round"]),
             best_score=float(data["best_score"]),
             history=tuple(data["history"]),
             sites=dict(data["sites"]),
+            label_counts=dict(data.get("label_counts", {})),
         )
+
+    def stored(self) -> Tensors:
+        """All tensors under the names that they have in the checkpoint."""
+        return {**self.tensors, **_named(self.kept)}
+
+
+def evaluated(tensors: Tensors, kept: Kept) -> Tensors:
+    """The model that is evaluated and saved: the moving average where there is one, otherwise the global model itself."""
+    return dict(kept.get(AVERAGE, tensors))
+
+
+def _named(kept: Kept) -> Tensors:
+    return {beside(kind, name): array for kind, arrays in kept.items() for name, array in arrays.items()}
+
+
+def _parted(stored: Tensors) -> tuple[Tensors, dict[str, Tensors]]:
+    """The model's tensors and what is kept beside them, by kind."""
+    tensors: Tensors = {}
+    kept: dict[str, Tensors] = {}
+    for key, array in stored.items():
+        kind, found, name = key.partition(beside("", ""))
+        if found:
+            kept.setdefault(kind, {})[name] = array
+        else:
+            tensors[key] = array
+    return tensors, kept
 
 
 @dataclass
@@ -208,6 +253,19 @@ class Federation:
         encoder = self.evaluator.encoder
         return tuple(label_row_parameters(encoder.model, len(encoder.labels)))
 
+    def strategy(self, updates: int = 0) -> Strategy:
+        """The rule of `[aggregation] strategy` for a round with this many updates."""
+        participation = min(1.0, updates / self.expected_sites)
+        return build_strategy(self.settings.aggregation, participation=participation)
+
+    def averaged(self, number: int, state: FederationState, tensors: Tensors, kept: Kept) -> Kept:
+        """`kept` with the moving average after round `number`, where one is set; `state` is that of the round before."""
+        decay = self.settings.aggregation.ema
+        if decay == 0.0:
+            return kept
+        average = moving_average(state.kept.get(AVERAGE), tensors, decay=decay, rounds=number)
+        return {**kept, AVERAGE: average}
+
     # --- the life of a federation -----------------------------------------------------------------------------------
 
     def agree(self, described: Mapping[str, DescribeReply]) -> None:
@@ -234,13 +292,29 @@ class Federation:
         checkpoint, self._found = self._found, None  # not kept: it holds a whole model
         checkpoint = checkpoint or latest_checkpoint(self.folder / "checkpoints")
         if checkpoint is None:
-            return FederationState(0, tensors_of(self.evaluator.encoder.model))
+            tensors = tensors_of(self.evaluator.encoder.model)
+            return FederationState(0, tensors, start_strategy(self.strategy(), tensors))
         if checkpoint.state["taxonomy"] != self.taxonomy.checksum:
             raise FederationError(
                 tr("the checkpoint was made with other labels", "检查点使用了不同的标签体系"),
                 where=str(self.folder / "checkpoints"),
             )
         state = FederationState.from_json(checkpoint.state["federation"], checkpoint.tensors)
+        averages = (AVERAGE,) if self.settings.aggregation.ema else ()
+        expected = {*self.strategy().kinds, *averages}
+        if state.kept.keys() != expected or any(
+            arrays.keys() != state.tensors.keys() for arrays in state.kept.values()
+        ):
+            raise FederationError(
+                tr("the checkpoint was made with another strategy", "检查点使用了不同的聚合策略"),
+                where=str(self.folder / "checkpoints"),
+                got=", ".join(sorted(state.kept)) or "-",
+                expected=", ".join(sorted(expected)) or "-",
+                do=tr(
+                    "set [aggregation] strategy and ema as they were, or start anew in another run folder",
+                    "请恢复 [aggregation] 中原来的 strategy 与 ema，或在新的运行目录中重新开始",
+                ),
+            )
         self._write_metrics(state)
         return replace(state, resumed_at=state.round, passed_over=checkpoint.warnings)
 
@@ -250,7 +324,7 @@ class Federation:
         save_checkpoint(
             self.folder / "checkpoints",
             state.round,
-            state.tensors,
+            state.stored(),
             {
                 "federation": state.to_json(),
                 "taxonomy": self.taxonomy.checksum,
@@ -261,12 +335,12 @@ class Federation:
         self._write_metrics(state)
 
     def best(self, state: FederationState) -> FederationState:
-        """The state with the tensors and the decision of the round that was best on validation."""
-        if state.best_round in (0, state.round):
-            return state
-        checkpoint = load_best(self.folder / "checkpoints")
-        best = FederationState.from_json(checkpoint.state["federation"], checkpoint.tensors)
-        return replace(state, tensors=best.tensors, decision=best.decision)
+        """The state with the evaluated tensors and the decision of the round that was best on validation; nothing is kept."""
+        best = state
+        if state.best_round not in (0, state.round):
+            checkpoint = load_best(self.folder / "checkpoints")
+            best = FederationState.from_json(checkpoint.state["federation"], checkpoint.tensors)
+        return replace(state, tensors=evaluated(best.tensors, best.kept), kept={}, decision=best.decision)
 
     def evaluate(self, tensors: Tensors, replies: Mapping[str, TrainReply]) -> RoundScores:
         """Score a new global model on the held-out sets."""
@@ -277,9 +351,25 @@ class Federation:
     # --- messages -----------------------------------------------------------------------------------------------------
 
     def train_request(self, number: int, state: FederationState) -> TrainRequest:
+        aggregation = self.settings.aggregation
         return TrainRequest(
-            **self._common(state), round=number, rounds=self.rounds, payload=self.settings.aggregation.payload
+            **self._common(state),
+            round=number,
+            rounds=self.rounds,
+            payload=aggregation.payload,
+            proximal=aggregation.fedprox.mu if aggregation.strategy == "fedprox" else 0.0,
+            controls=bool(self.strategy().sent),
+            effective_beta=aggregation.effective_beta
+            if aggregation.weighting == "effective_labels"
+            else None,
+            label_counts=self._label_counts(state),
         )
+
+    def _label_counts(self, state: FederationState) -> list[int] | None:
+        """Records of each label over all sites that told theirs; `None` where sampling goes by each site's own."""
+        if self.settings.training.balance_by == "site":
+            return None
+        return [min(sum(counts), MOST) for counts in zip(*state.label_counts.values(), strict=True)]
 
     def evaluate_request(self, state: FederationState) -> EvaluateRequest:
         return EvaluateRequest(**self._common(state), round=state.round)
@@ -288,14 +378,30 @@ class Federation:
         """The global model as it goes down to the sites, fp32."""
         return pack_tensors(state.tensors).data
 
+    def round_payload(self, state: FederationState) -> bytes:
+        """What goes down with the request to train: the global model, and what the strategy sends beside it."""
+        return pack_tensors(self._sent(state)).data
+
     def shapes(self, state: FederationState) -> dict[str, tuple[int, ...]]:
-        return {name: tuple(tensor.shape) for name, tensor in state.tensors.items()}
+        """Of what goes down in a round, which is what an update has, too."""
+        return {name: tuple(tensor.shape) for name, tensor in self._sent(state).items()}
+
+    def _sent(self, state: FederationState) -> Tensors:
+        return {**state.tensors, **_named({kind: state.kept[kind] for kind in self.strategy().sent})}
 
     def admission(self, number: int, state: FederationState) -> Admission:
         """An empty admission for round `number`; what an interrupted round left in its spool is deleted."""
         aggregation = self.settings.aggregation
         folder = self.folder / "updates"
-        return Admission(folder, self.shapes(state), aggregation.payload, aggregation.weighting, self.audit)
+        assert self.taxonomy is not None
+        return Admission(
+            folder,
+            self.shapes(state),
+            aggregation.payload,
+            aggregation.weighting,
+            self.audit,
+            len(self.taxonomy.labels),
+        )
 
     def _common(self, state: FederationState) -> dict[str, Any]:
         assert self.taxonomy is not None

@@ -14,7 +14,7 @@ from typing import Protocol
 from flwr.serverapp import Grid
 
 from emr_fl_server.asking import Asking, ask
-from emr_fl_server.federation import Federation, FederationState
+from emr_fl_server.federation import Federation, FederationState, evaluated
 from emr_fl_server.roster import Roster
 from emr_fl_shared.errors import EmrFlError, FederationError, PolicyError, StorageError
 from emr_fl_shared.messages import tr
@@ -76,7 +76,7 @@ def run_round(
 
     def model() -> bytes:
         nonlocal model_bytes
-        payload = federation.model_payload(state)
+        payload = federation.round_payload(state)
         model_bytes = len(payload)
         return payload
 
@@ -121,18 +121,20 @@ def run_round(
                 "参见运行目录的 audit/；可用 --resume 继续",
             ),
         )
-    tensors = admission.fold(state.tensors, federation.label_rows())
+    strategy = federation.strategy(len(admission.accepted))
+    tensors, stepped = admission.fold(strategy, state.tensors, state.kept, federation.label_rows())
+    kept = federation.averaged(number, state, tensors, stepped)
     aggregate = time.monotonic() - began
     # 4 · the new global model on the held-out sets, 5 · the checkpoint: from here on the round is done
     began = time.monotonic()
-    scores = federation.evaluate(tensors, admission.accepted)
+    scores = federation.evaluate(evaluated(tensors, kept), admission.accepted)
     timing = {
         "train_wall_s": train_wall,
         "aggregate_s": aggregate,
         "evaluate_s": time.monotonic() - began,
         "bytes_down": model_bytes * len(nodes),
     }
-    state = state.after(number, tensors, scores, admission, timing)
+    state = state.after(number, tensors, kept, scores, admission, timing)
     federation.save(state)
     admission.discard()
     observer.round_ended(state.history[-1])

@@ -35,6 +35,9 @@ FORMS: tuple[Form, ...] = get_args(Form)
 Float32 = NDArray[np.float32]
 Shapes = Mapping[str, tuple[int, ...]]
 
+CONTROL = "control"
+"""Kind of the tensors that travel beside the model's under SCAFFOLD."""
+
 _SCHEMA = "emr-fl payload 1"
 _SCALE = "::scale"
 _STORED = {"fp32": "F32", "bf16": "BF16", "int8": "I8"}
@@ -46,6 +49,11 @@ class Packed:
 
     data: bytes = field(repr=False)
     residual: dict[str, Float32] = field(repr=False)
+
+
+def beside(kind: str, name: str) -> str:
+    """The name of the tensor of `kind` that belongs to the model's tensor `name`."""
+    return f"{kind}::{name}"
 
 
 def pack_tensors(

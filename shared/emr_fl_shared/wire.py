@@ -21,9 +21,11 @@ TRAIN = "train.round"
 EVALUATE = "evaluate.model"
 
 Name = Annotated[str, Field(min_length=1, max_length=128)]
-Count = Annotated[int, Field(ge=0, le=2**40)]
+MOST = 2**40
+Count = Annotated[int, Field(ge=0, le=MOST)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+LabelCounts = Annotated[list[Count], Field(max_length=10_000)]
 
 
 class Body(BaseModel):
@@ -66,6 +68,14 @@ class TrainRequest(Body):
     training: dict[str, Any]
     decision: dict[str, Any]
     payload: Literal["fp32", "bf16", "int8"] = "fp32"
+    proximal: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Weight μ of FedProx's proximal term."""
+    controls: bool = False
+    """Whether SCAFFOLD's control variate comes beside the model; then the site's own goes back beside the update."""
+    effective_beta: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Where it is set, the site's update is weighed by its effective label count, which the reply has to tell."""
+    label_counts: LabelCounts | None = None
+    """Training records of each label at all sites that told theirs, empty while none has; `None` where nobody asks."""
 
 
 class EvaluateRequest(Body):
@@ -103,6 +113,10 @@ class TrainReply(Body):
     received: SiteScores | None = None
     single_label: bool
     """Whether every training record of the site has exactly one label."""
+    label_counts: LabelCounts | None = None
+    """Training records of each label, where asked for and the site's policy lets them out."""
+    effective_labels: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Sum over the labels of the effective numbers of their training records; the same."""
     payload: Literal["fp32", "bf16", "int8"]
     device: Name
     precision: Name

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 IndexArray = NDArray[np.int64]
 
 
-def balanced_weights(y: NDArray[np.bool_], exponent: float = 0.5) -> NDArray[np.float64]:
+def balanced_weights(
+    y: NDArray[np.bool_], exponent: float = 0.5, federation_counts: IndexArray | None = None
+) -> NDArray[np.float64]:
     """Probability of each record, float64 [n], summing to 1.
 
     A record's weight is n_c^−exponent of its *rarest* label. The mean over its labels would draw 高血压 + a rare label
@@ -23,12 +25,16 @@ def balanced_weights(y: NDArray[np.bool_], exponent: float = 0.5) -> NDArray[np.
     Args:
         y: which of the K labels each record has, bool [n, K].
         exponent: 0 = as the data are, 0.5 = square root, 1 = all labels equally often.
+        federation_counts: records of each label in the whole federation, int64 [K], in place of those in `y`; where they
+            are fewer than here (a site keeps small counts to itself), those in `y` count.
     """
     if len(y) == 0:
         return np.zeros(0, dtype=np.float64)
     counts = y.sum(axis=0).astype(np.float64)
     label_weight = np.zeros_like(counts)
     present = counts > 0
+    if federation_counts is not None:
+        counts = np.maximum(counts, federation_counts)
     if not present.any():
         return np.full(len(y), 1.0 / len(y))
     label_weight[present] = counts[present] ** -exponent
@@ -36,6 +42,16 @@ def balanced_weights(y: NDArray[np.bool_], exponent: float = 0.5) -> NDArray[np.
     weights[weights == 0.0] = label_weight[present].min()
     normalised: NDArray[np.float64] = weights / weights.sum()
     return normalised
+
+
+def effective_count(counts: IndexArray, beta: float) -> float:
+    """Σ_c (1 − β^n_c) / (1 − β): how much the records of all labels together weigh.
+
+    Cui et al., Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019, eq. 2; n_c is `counts[c]`, β is `beta`. β = 0
+    counts labels, β → 1 counts records (a record once for each of its labels).
+    Deviation: there it weighs labels within a loss, here sites within a mean.
+    """
+    return float(((1.0 - beta ** counts.astype(np.float64)) / (1.0 - beta)).sum())
 
 
 def draw_epoch(

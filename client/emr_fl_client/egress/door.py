@@ -23,8 +23,17 @@ from emr_fl_shared.config.settings import Policy
 from emr_fl_shared.durable import storage_error
 from emr_fl_shared.errors import EmrFlError, PolicyError, SettingsError, StorageError
 from emr_fl_shared.messages import tr
-from emr_fl_shared.payload import PayloadReader
-from emr_fl_shared.wire import Body, DescribeReply, EvaluateReply, Failure, SiteScores, TrainReply, pack
+from emr_fl_shared.payload import CONTROL, PayloadReader, beside
+from emr_fl_shared.wire import (
+    Body,
+    DescribeReply,
+    EvaluateReply,
+    Failure,
+    SiteScores,
+    TrainReply,
+    TrainRequest,
+    pack,
+)
 
 SCORE_DIGITS = 4
 
@@ -57,6 +66,51 @@ class Door:
         names = [name for name in body.labels if counts.get(name, 0) >= self._policy.smallest_count]
         return self._out(request, body.model_copy(update={"labels": sorted(names)}))
 
+    def check(self, request: TrainRequest) -> None:
+        """Refuse, before any work, what could not leave afterwards. Raises `PolicyError`."""
+        self._check_round(request.round)
+        if request.controls:
+            self._check_controls()
+        if request.effective_beta is not None and not self._policy.share_label_counts:
+            raise PolicyError(
+                tr(
+                    "the server weighs updates by label counts, which the site's policy keeps in",
+                    "服务器按标签计数加权，而本机构策略不允许标签计数外传",
+                ),
+                where="policy.share_label_counts",
+                got="false",
+                expected="true",
+                do=tr(
+                    "set policy.share_label_counts, or agree on another aggregation.weighting with the server",
+                    "请设置 policy.share_label_counts，或与服务器商定其他 aggregation.weighting",
+                ),
+            )
+
+    def _check_round(self, number: int) -> None:
+        if number > self._policy.max_rounds:
+            raise PolicyError(
+                tr("the site's policy allows no further round", "本机构策略不允许更多轮次"),
+                where="policy.max_rounds",
+                got=str(number),
+                expected=f"<= {self._policy.max_rounds}",
+            )
+
+    def _check_controls(self) -> None:
+        if not self._policy.share_controls:
+            raise PolicyError(
+                tr(
+                    "the strategy needs the site's mean gradient beside its update, which its policy keeps in",
+                    "该策略除更新外还需要本机构的平均梯度，而机构策略不允许其外传",
+                ),
+                where="policy.share_controls",
+                got="false",
+                expected="true",
+                do=tr(
+                    "set policy.share_controls, or agree on another aggregation.strategy with the server",
+                    "请设置 policy.share_controls，或与服务器商定其他 aggregation.strategy",
+                ),
+            )
+
     def trained(
         self,
         request: Message,
@@ -64,17 +118,14 @@ class Door:
         update: bytes,
         shapes: Mapping[str, tuple[int, ...]],
     ) -> Message:
-        """Let an update out. `shapes` are those of the model that was received.
+        """Let an update out. `shapes` are those of the model that was received, and of the control variate beside it.
 
-        Raises `PolicyError` if the policy does not allow this round or the update is not exactly an update of that model.
+        Raises `PolicyError` if the policy does not allow this round or a control variate, or the update is not exactly one of
+        that model.
         """
-        if body.round > self._policy.max_rounds:
-            raise PolicyError(
-                tr("the site's policy allows no further round", "本机构策略不允许更多轮次"),
-                where="policy.max_rounds",
-                got=str(body.round),
-                expected=f"<= {self._policy.max_rounds}",
-            )
+        self._check_round(body.round)
+        if any(name.startswith(beside(CONTROL, "")) for name in shapes):
+            self._check_controls()
         try:
             with PayloadReader(update, shapes, body.payload) as reader:
                 for name in shapes:
@@ -90,6 +141,8 @@ class Door:
                 if body.loss is not None and self._policy.share_scores
                 else None,
                 "seconds": round(body.seconds, 3),
+                "label_counts": self._label_counts(body.label_counts),
+                "effective_labels": body.effective_labels if self._policy.share_label_counts else None,
             }
         )
         return self._out(request, safe, update, tensors=len(shapes))
@@ -113,6 +166,11 @@ class Door:
             cause, reason = "internal", type(error).__name__
         body = Failure.model_validate({"site": self._site, "cause": cause, "reason": reason[:2000]})
         return self._out(request, body)
+
+    def _label_counts(self, counts: list[int] | None) -> list[int] | None:
+        if counts is None or not self._policy.share_label_counts:
+            return None
+        return [count if count >= self._policy.smallest_count else 0 for count in counts]
 
     def _scores(self, scores: SiteScores | None) -> SiteScores | None:
         if scores is None or not self._policy.share_scores or scores.n < self._policy.smallest_count:

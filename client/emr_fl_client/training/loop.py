@@ -21,7 +21,7 @@ from emr_fl_client.training.averaging import AveragingSettings, WeightAverage
 from emr_fl_client.training.losses import LabelFrequencies, LossSettings, MultiLabelLoss
 from emr_fl_client.training.mixup import mix
 from emr_fl_client.training.schedule import Decay, progress, rate_factor
-from emr_fl_client.training.step import OptimiserSettings, TrainingStep, not_finite
+from emr_fl_client.training.step import GradientTerm, OptimiserSettings, TrainingStep, not_finite
 from emr_fl_shared.errors import DataError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.model.encoder import Encoder, encode, output_layer
@@ -86,6 +86,8 @@ def train_round(
     *,
     label_mask: NDArray[np.bool_] | None = None,
     chapters: Sequence[str] | None = None,
+    label_counts: NDArray[np.int64] | None = None,
+    terms: Sequence[GradientTerm] = (),
     round_number: int = 1,
     rounds: int = 1,
     seed: int = 0,
@@ -101,6 +103,8 @@ def train_round(
     Args:
         label_mask: bool [K], the labels that the site has; the output rows of the others do not move at all.
         chapters: of each label its chapter, "" for none; needed by `settings.loss.coarse` only.
+        label_counts: int64 [K], records of each label in the whole federation; sampling goes by the site's own without them.
+        terms: what is added to the gradient of the loss; on the output rows of labels that the site does not have it is not.
         round_number: 1 … `rounds`; only the learning rate and the seeds depend on it.
         progress_callback: called as (step, steps, mean loss since the last call).
         augment: text and generator → text; its output is tokenised anew, unchanged texts are tokenised once.
@@ -125,7 +129,7 @@ def train_round(
     plain = Plain()
     pad_token_id = int(encoder.tokenizer.pad_token_id)
     token_ids = encode(encoder.tokenizer, texts, encoder.max_length)
-    weights = balanced_weights(y, settings.balance) if settings.balance else None
+    weights = balanced_weights(y, settings.balance, label_counts) if settings.balance else None
     loss = MultiLabelLoss(settings.loss, mask, LabelFrequencies.of(y, weights, device), chapters)
     frozen = _MaskedRows(model, mask)
 
@@ -141,7 +145,9 @@ def train_round(
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(draws.seed_of("dropout"))
         model.train()
-        runner = TrainingStep(model, loss, settings.optimiser, precision, draws.torch)
+        # without a term there is nothing in the masked rows' gradient to take out
+        added = (*terms, frozen) if terms else ()
+        runner = TrainingStep(model, loss, settings.optimiser, precision, draws.torch, added)
         for _ in range(settings.epochs):
             rows = (
                 draw_epoch(weights, len(texts), draws.numpy)
@@ -229,6 +235,12 @@ class _MaskedRows:
         if self._rows is not None and bool(self._rows.any()):
             _, layer = output_layer(model, len(self._rows))
             self._kept = [(p, p.detach()[self._rows].clone()) for p in layer.parameters()]
+
+    def adjust(self) -> None:
+        """No gradient in these rows, whatever a term added: it would count in the norm that is clipped."""
+        for parameter, _ in self._kept:
+            if parameter.grad is not None:
+                parameter.grad[self._rows] = 0.0
 
     @torch.no_grad()
     def restore(self) -> None:

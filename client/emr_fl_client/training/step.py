@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -44,8 +45,16 @@ def build_optimiser(model: nn.Module, settings: OptimiserSettings) -> torch.opti
     )
 
 
+class GradientTerm(Protocol):
+    """What a federated method adds to the gradient of the loss (FedProx, SCAFFOLD)."""
+
+    def adjust(self) -> None:
+        """Change the parameters' gradients in place; called once a step, on the true gradient, before it is clipped."""
+        ...
+
+
 class TrainingStep:
-    """Model, optimiser and scaler of one round."""
+    """Model, optimiser and scaler of one round; `terms` are added to the gradient in their order."""
 
     def __init__(
         self,
@@ -54,8 +63,10 @@ class TrainingStep:
         settings: OptimiserSettings,
         precision: Precision,
         generator: torch.Generator,
+        terms: Sequence[GradientTerm] = (),
     ) -> None:
         self.model = model
+        self.terms = tuple(terms)
         self.loss = loss
         self.settings = settings
         self.optimiser = build_optimiser(model, settings)
@@ -77,6 +88,8 @@ class TrainingStep:
         self.optimiser.zero_grad(set_to_none=True)
         losses = method.backward(self.model, batch, self.loss, self.context)
         self.scaler.unscale_(self.optimiser)
+        for term in self.terms:
+            term.adjust()
         norm = clip_gradients(self.model.parameters(), self.settings.clip_norm)
         if not bool(torch.isfinite(norm)):
             if not self.scaler.is_enabled() or not bool(torch.isfinite(losses).all()):

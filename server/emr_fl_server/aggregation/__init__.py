@@ -7,18 +7,27 @@ from emr_fl_server.aggregation.checks import (
     check_update,
     compare_norms,
 )
-from emr_fl_server.aggregation.mean import RowMasks, apply_mean, weighted_mean
+from emr_fl_server.aggregation.ema import AVERAGE, moving_average
+from emr_fl_server.aggregation.mean import RowMasks, weighted_mean
+from emr_fl_server.aggregation.registry import build_strategy
 from emr_fl_server.aggregation.spool import Spool, SpooledUpdate
+from emr_fl_server.aggregation.strategy import Kept, Strategy, advance, start
 
 __all__ = [
+    "AVERAGE",
     "NORM_FACTOR",
+    "Kept",
     "NormReport",
     "RowMasks",
     "Spool",
     "SpooledUpdate",
-    "apply_mean",
+    "Strategy",
+    "advance",
+    "build_strategy",
     "check_tensors",
     "check_update",
     "compare_norms",
+    "moving_average",
+    "start",
     "weighted_mean",
 ]

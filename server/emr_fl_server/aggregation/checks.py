@@ -16,7 +16,7 @@ import numpy as np
 
 from emr_fl_shared.errors import DataError
 from emr_fl_shared.messages import tr
-from emr_fl_shared.payload import Float32, PayloadReader
+from emr_fl_shared.payload import CONTROL, Float32, PayloadReader, beside
 
 NORM_FACTOR = 10.0
 """A norm above this many medians of the others is far from anything that skew between honest sites brings."""
@@ -35,13 +35,18 @@ class NormReport:
     suspicious: bool
 
 
-def check_update(payload: PayloadReader) -> float:
-    """Read an opened update once, a tensor at a time; returns its L2 norm.
+def check_update(payload: PayloadReader) -> tuple[float, float]:
+    """Read an opened update once, a tensor at a time; returns the L2 norms of the difference and of the control variate.
 
     Names, shapes and form were checked on opening; here digest and values are. Raises DataError.
     """
     payload.verify()
-    return math.sqrt(sum(squared_norm(payload.read(name)) for name in sorted(payload.shapes)))
+    squares = {name: squared_norm(payload.read(name)) for name in sorted(payload.shapes)}
+    controls = {name: square for name, square in squares.items() if name.startswith(beside(CONTROL, ""))}
+    return (
+        math.sqrt(sum(square for name, square in squares.items() if name not in controls)),
+        math.sqrt(sum(controls.values())),
+    )
 
 
 def check_tensors(tensors: Mapping[str, Float32], shapes: Mapping[str, tuple[int, ...]]) -> float:

@@ -24,56 +24,63 @@ from emr_fl_shared.payload import Float32
 RowMasks = Mapping[str, NDArray[np.bool_]]
 
 
+class Means:
+    """Mean differences of spooled updates, computed a tensor at a time when asked for.
+
+    `row_masks[site]` is bool [K]; in the tensors named by `row_tensors` (first dimension K) row r is averaged over the sites
+    whose mask holds r, with their weights renormalised; a row that no site holds gets 0. Raises FederationError for no update,
+    for updates of different models, and for masks that are missing or do not fit.
+    """
+
+    def __init__(
+        self,
+        updates: Sequence[SpooledUpdate],
+        *,
+        row_masks: RowMasks | None = None,
+        row_tensors: Collection[str] = (),
+    ) -> None:
+        self._ordered = sorted(updates, key=lambda update: update.site)
+        _check(self._ordered, row_masks, row_tensors)
+        self.shapes = self._ordered[0].shapes
+        total = float(sum(update.weight for update in self._ordered))
+        self._shares = {update.site: update.weight / total for update in self._ordered}
+        self._row_tensors = frozenset(row_tensors) if row_masks is not None else frozenset()
+        self._row_shares: dict[str, Float32] = {}
+        self._held: NDArray[np.bool_] | None = None
+        if row_masks is not None and row_tensors:
+            self._row_shares = _row_shares(self._shares, row_masks)
+            self._held = np.logical_or.reduce([row_masks[update.site] for update in self._ordered])
+
+    def of(self, name: str) -> Float32:
+        """The mean of one tensor, a fresh fp32 array."""
+        accumulator: Float32 = np.zeros(self.shapes[name], dtype=np.float32)
+        for update in self._ordered:
+            # opened anew for each tensor: hundreds of sites must not hold hundreds of files open
+            with update.open() as reader:
+                tensor = reader.read(name)
+            if name in self._row_tensors:
+                tensor *= self._row_shares[update.site].reshape((-1,) + (1,) * (tensor.ndim - 1))
+            else:
+                tensor *= np.float32(self._shares[update.site])
+            accumulator += tensor
+            del tensor  # before the next one is read
+        return accumulator
+
+    def held(self, name: str) -> NDArray[np.bool_] | None:
+        """Rows of the tensor that some site holds, bool [K]; `None` for a tensor without such rows."""
+        return self._held if name in self._row_tensors else None
+
+
 def weighted_mean(
     updates: Sequence[SpooledUpdate],
     *,
     row_masks: RowMasks | None = None,
     row_tensors: Collection[str] = (),
 ) -> Iterator[tuple[str, Float32]]:
-    """Mean difference of each tensor, (name, fp32 array), in name order.
-
-    `row_masks[site]` is bool [K]; in the tensors named by `row_tensors` (first dimension K) row r is averaged over the sites
-    whose mask holds r, with their weights renormalised; a row that no site holds gets 0. Raises FederationError for no update,
-    for updates of different models, and for masks that are missing or do not fit.
-    """
-    ordered = sorted(updates, key=lambda update: update.site)
-    _check(ordered, row_masks, row_tensors)
-    shapes = ordered[0].shapes
-    total = float(sum(update.weight for update in ordered))
-    shares = {update.site: update.weight / total for update in ordered}
-    row_shares = _row_shares(shares, row_masks) if row_masks is not None and row_tensors else {}
-    for name in sorted(shapes):
-        accumulator: Float32 = np.zeros(shapes[name], dtype=np.float32)
-        for update in ordered:
-            # opened anew for each tensor: hundreds of sites must not hold hundreds of files open
-            with update.open() as reader:
-                tensor = reader.read(name)
-            if name in row_tensors and row_shares:
-                tensor *= row_shares[update.site].reshape((-1,) + (1,) * (tensor.ndim - 1))
-            else:
-                tensor *= np.float32(shares[update.site])
-            accumulator += tensor
-            del tensor  # before the next one is read
-        yield name, accumulator
-
-
-def apply_mean(
-    model: Mapping[str, Float32],
-    updates: Sequence[SpooledUpdate],
-    *,
-    row_masks: RowMasks | None = None,
-    row_tensors: Collection[str] = (),
-) -> dict[str, Float32]:
-    """The next global model: `model` + mean difference, new fp32 arrays; `model` stays as it is. Raises as `weighted_mean`."""
-    if updates and model.keys() != updates[0].shapes.keys():
-        raise FederationError(tr("updates of another model", "更新与模型不符"))
-    aggregated: dict[str, Float32] = {}
-    for name, mean in weighted_mean(updates, row_masks=row_masks, row_tensors=row_tensors):
-        if not np.isfinite(mean).all():
-            raise FederationError(tr("the mean overflows", "均值溢出"), where=name)
-        mean += model[name]
-        aggregated[name] = mean
-    return {name: aggregated[name] for name in model}
+    """Mean difference of each tensor, (name, fp32 array), in name order; arguments and errors as of `Means`."""
+    means = Means(updates, row_masks=row_masks, row_tensors=row_tensors)
+    for name in sorted(means.shapes):
+        yield name, means.of(name)
 
 
 def _row_shares(shares: Mapping[str, float], row_masks: RowMasks) -> dict[str, Float32]:

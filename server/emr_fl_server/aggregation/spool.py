@@ -23,7 +23,8 @@ _SUFFIX = ".update"
 
 @dataclass(frozen=True)
 class SpooledUpdate:
-    """An accepted update on disk. `weight` is its share before normalisation (usually the number of examples)."""
+    """An accepted update on disk. `weight` is its share before normalisation (usually the number of examples); `norm` is that of
+    the difference, `control_norm` that of the control variate beside it (0 without one)."""
 
     site: str
     path: Path
@@ -32,6 +33,7 @@ class SpooledUpdate:
     size: int
     form: Form
     shapes: Shapes = field(repr=False)
+    control_norm: float = 0.0
 
     def open(self) -> PayloadReader:
         """A reader of its tensors; close it after use."""
@@ -67,10 +69,10 @@ class Spool:
                 tr("an update needs a positive weight", "更新的权重必须为正数"), where=site, got=str(weight)
             )
         with PayloadReader(payload, self.shapes, self.form) as reader:
-            norm = check_update(reader)
+            norm, control_norm = check_update(reader)
         path = self.folder / _file_name(site)
         size = write_durably(path, [payload])
-        update = SpooledUpdate(site, path, float(weight), norm, size, self.form, self.shapes)
+        update = SpooledUpdate(site, path, float(weight), norm, size, self.form, self.shapes, control_norm)
         self._updates[site] = update
         return update
 

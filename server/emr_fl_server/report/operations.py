@@ -27,8 +27,9 @@ LEAVES: tuple[tuple[str, Words], ...] = (
     (
         "update",
         Words(
-            "the update: the difference of every weight to the round's model",
-            "模型更新：每个权重与本轮模型之差",
+            "the update: the difference of every weight to the round's model; under SCAFFOLD, where its policy shares it, the mean "
+            "gradient of every weight, too",
+            "模型更新：每个权重与本轮模型之差；使用 SCAFFOLD 且机构策略允许时，还有每个权重的平均梯度",
         ),
     ),
     ("site", Words("the site's name", "机构名")),
@@ -41,6 +42,13 @@ LEAVES: tuple[tuple[str, Words], ...] = (
         Words(
             "macro-F1 and micro-F1 of the received model on its own validation records, where its policy shares scores",
             "所收模型在本机构验证记录上的 macro-F1 与 micro-F1（机构策略允许时）",
+        ),
+    ),
+    (
+        "label_counts effective_labels",
+        Words(
+            "training records of each label, or one weight made of them: only where asked for and its policy shares them",
+            "各标签的训练记录数，或由其算得的一个权重（仅在被请求且机构策略允许时）",
         ),
     ),
     ("steps seconds", Words("training steps and seconds", "训练步数与秒数")),

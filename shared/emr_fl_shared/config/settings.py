@@ -212,6 +212,8 @@ class Training(Section):
     clip_norm: Annotated[float, Field(gt=0.0)] = 1.0
     balance: Annotated[float, Field(ge=0.0, le=2.0)] = 0.5
     """Exponent of class-balanced sampling ∝ n_c^−balance; 0 samples as the data are."""
+    balance_by: Literal["site", "federation"] = "site"
+    """Whose records n_c counts: the site's own, or those of all sites whose policies let label counts out."""
     mask_absent_labels: bool = True
     validation_share: Annotated[float, Field(gt=0.0, lt=0.9)] = 0.1
     split: Literal["patient", "time"] = "patient"
@@ -241,14 +243,49 @@ class Training(Section):
         return tuple(coupled)
 
 
+class FedProx(Section):
+    mu: Annotated[float, Field(ge=0.0)] = 0.01
+    """Weight of the proximal term; 0 is FedAvg."""
+
+
+class FedAvgM(Section):
+    learning_rate: Annotated[float, Field(gt=0.0)] = 1.0
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
+
+
+class Adaptive(Section):
+    """FedAdagrad, FedAdam and FedYogi."""
+
+    learning_rate: Annotated[float, Field(gt=0.0)] = 0.01
+    beta1: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    """Left out: 0.9, and 0 for FedAdagrad."""
+    beta2: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
+    """Not used by FedAdagrad."""
+    tau: Annotated[float, Field(gt=0.0)] = 1e-3
+
+
+class Scaffold(Section):
+    learning_rate: Annotated[float, Field(gt=0.0)] = 1.0
+
+
 class Aggregation(Section):
-    strategy: Literal["fedavg"] = "fedavg"
-    weighting: Literal["examples", "even"] = "examples"
+    strategy: Literal["fedavg", "fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi", "scaffold"] = (
+        "fedavg"
+    )
+    weighting: Literal["examples", "even", "effective_labels"] = "examples"
+    effective_beta: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
+    """β of the effective number of a label's records, (1 − β^n) / (1 − β)."""
     payload: Literal["fp32", "bf16", "int8"] = "fp32"
     label_rows: Literal["present", "all"] = "present"
     """`present`: a label's output row is averaged over the sites whose update moved it."""
     max_norm_ratio: Annotated[float, Field(gt=1.0)] = 10.0
     """An update whose norm is more than this many times the sites' median norm is refused."""
+    ema: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Decay a round of the exponential moving average of the global models, which is then what is evaluated and saved; 0: none."""
+    fedprox: FedProx = FedProx()
+    fedavgm: FedAvgM = FedAvgM()
+    adaptive: Adaptive = Adaptive()
+    scaffold: Scaffold = Scaffold()
 
 
 class Policy(Section):
@@ -258,6 +295,10 @@ class Policy(Section):
     """A label's name, or a score over fewer records than this, never leaves."""
     share_scores: bool = True
     """Whether losses and scores on the site's own validation records may leave."""
+    share_label_counts: bool = False
+    """Whether the numbers of training records of each label may leave; those below `smallest_count` leave as 0."""
+    share_controls: bool = False
+    """Whether the site's mean gradient may leave beside its update (SCAFFOLD)."""
     max_rounds: Annotated[int, Field(ge=1)] = 10_000
     deidentification_recall: Share = 0.95
     """Below this share of planted identifiers removed, the site does not train and writes no copy; 0 switches it off."""
@@ -521,7 +562,14 @@ class Settings(Section):
                 "adversarial": adversarial,
             }
         )
-        return self.model_copy(update={"federation": federation, "training": training})
+        adaptive = self.aggregation.adaptive
+        if adaptive.beta1 is None:
+            beta1 = 0.0 if self.aggregation.strategy == "fedadagrad" else 0.9
+            adaptive = adaptive.model_copy(update={"beta1": beta1})
+        aggregation = self.aggregation.model_copy(update={"adaptive": adaptive})
+        return self.model_copy(
+            update={"federation": federation, "training": training, "aggregation": aggregation}
+        )
 
     def plain(self) -> Settings:
         """The same federation without augmentation, MixUp and adversarial training (the `federated_plain` baseline)."""

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emr_fl_server.aggregation import Spool, apply_mean, check_tensors, compare_norms, weighted_mean
+from emr_fl_server.aggregation import Spool, advance, check_tensors, compare_norms, weighted_mean
+from emr_fl_server.aggregation.fedavg import FedAvg
 from emr_fl_shared import durable
 from emr_fl_shared.errors import DataError, FederationError, StorageError
 from emr_fl_shared.payload import FORMS, Form, pack_tensors, unpack_tensors
@@ -59,7 +60,7 @@ def test_by_hand(tmp_path: Path) -> None:
     spool.accept("a", pack_tensors({"w": np.array([4.0, 0.0], np.float32)}).data, 1)
     spool.accept("b", pack_tensors({"w": np.array([0.0, 8.0], np.float32)}).data, 3)
     model = {"w": np.array([10.0, 20.0], np.float32)}
-    np.testing.assert_array_equal(apply_mean(model, spool.updates)["w"], [11.0, 26.0])
+    np.testing.assert_array_equal(advance(FedAvg(), model, {}, spool.updates)[0]["w"], [11.0, 26.0])
     np.testing.assert_array_equal(model["w"], [10.0, 20.0])
 
 
@@ -234,7 +235,7 @@ def test_refuses_updates_of_another_model(tmp_path: Path) -> None:
     with pytest.raises(FederationError):
         dict(weighted_mean((*updates, *other.updates)))
     with pytest.raises(FederationError):
-        apply_mean({"w": np.zeros(1, np.float32)}, updates)
+        advance(FedAvg(), {"w": np.zeros(1, np.float32)}, {}, updates)
     with pytest.raises(FederationError):
         dict(weighted_mean((*updates, updates[0])))
     with pytest.raises(FederationError):
