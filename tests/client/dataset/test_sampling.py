@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emr_fl_client.dataset.sampling import balanced_weights, draw_epoch
+from emr_fl_client.dataset.sampling import balanced_weights, draw_epoch, effective_count
 
 
 def test_a_record_weighs_what_its_rarest_label_weighs() -> None:
@@ -29,6 +29,31 @@ def test_single_labels_are_drawn_in_proportion_to_the_root_of_their_count() -> N
 def test_the_exponent_runs_from_as_they_are_to_all_equal(exponent: float, expected: list[float]) -> None:
     y = np.array([[1, 0], [1, 0], [1, 0], [0, 1]], dtype=np.bool_)
     np.testing.assert_allclose(balanced_weights(y, exponent) @ y, expected)
+
+
+def test_counts_of_the_federation_take_the_place_of_the_sites_own() -> None:
+    # here both labels are equally common; elsewhere label 0 has 14 more, and of label 1 nobody told
+    y = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], dtype=np.bool_)
+    weights = balanced_weights(y, 0.5, np.array([16, 0]))
+    expected = np.array([16**-0.5, 16**-0.5, 2**-0.5, 2**-0.5])
+    np.testing.assert_allclose(weights, expected / expected.sum())
+    own = balanced_weights(y, 0.5, y.sum(axis=0))
+    np.testing.assert_array_equal(own, balanced_weights(y, 0.5))
+
+
+def test_a_label_that_only_others_have_changes_nothing() -> None:
+    y = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 0]], dtype=np.bool_)
+    np.testing.assert_array_equal(
+        balanced_weights(y, 1.0, np.array([2, 1, 50])), balanced_weights(y, 1.0, np.array([2, 1, 0]))
+    )
+
+
+def test_effective_count_by_hand() -> None:
+    # β = ½: (1 − ½^n) / ½ = 2 (1 − ½^n): 0, 1, 1.5, nearly 2
+    assert effective_count(np.array([0, 1, 2, 60]), 0.5) == pytest.approx(4.5)
+    counts = np.array([0, 3, 7])
+    assert effective_count(counts, 0.0) == 2.0
+    assert effective_count(counts, 1 - 1e-9) == pytest.approx(10.0, abs=1e-5)
 
 
 def test_records_without_any_label_are_drawn_evenly() -> None:

@@ -14,7 +14,7 @@ from emr_fl_shared.app import from_records
 from emr_fl_shared.config.settings import Policy
 from emr_fl_shared.errors import DataError, EmrFlError, PolicyError, SettingsError, StorageError
 from emr_fl_shared.labels import load_taxonomy
-from emr_fl_shared.payload import pack_tensors
+from emr_fl_shared.payload import CONTROL, beside, pack_tensors
 from emr_fl_shared.preparation import prepare
 from emr_fl_shared.wire import (
     DescribeReply,
@@ -22,6 +22,7 @@ from emr_fl_shared.wire import (
     Failure,
     SiteScores,
     TrainReply,
+    TrainRequest,
     unpack,
 )
 
@@ -115,6 +116,101 @@ def test_scores_over_few_records_or_unwanted_stay(
         request_message, EvaluateReply(site="a", round=1, scores=scores)
     )
     assert unpack(from_records(message.content)[0], EvaluateReply).scores is None
+
+
+@pytest.mark.parametrize(
+    ("policy", "sent"),
+    [
+        pytest.param(Policy(), (None, None), id="by default nothing"),
+        pytest.param(Policy(share_label_counts=True), ([5, 0, 0, 12], 9.5), id="small ones as 0"),
+        pytest.param(Policy(share_label_counts=True, smallest_count=1), ([5, 4, 0, 12], 9.5), id="all"),
+    ],
+)
+def test_label_counts_leave_where_the_policy_says_so(
+    tmp_path: Path, request_message: Message, policy: Policy, sent: tuple[list[int] | None, float | None]
+) -> None:
+    door = Door("a", policy, tmp_path / "r")
+    body = reply(label_counts=[5, 4, 0, 12], effective_labels=9.5)
+    out = unpack(from_records(door.trained(request_message, body, update(), SHAPES).content)[0], TrainReply)
+    assert (out.label_counts, out.effective_labels) == sent
+    (receipt,) = [json.loads(line) for line in (tmp_path / "r").read_text().splitlines()]
+    assert (
+        ("label_counts" in receipt["fields"])
+        == ("effective_labels" in receipt["fields"])
+        == (sent[0] is not None)
+    )
+
+
+CONTROLLED = SHAPES | {beside(CONTROL, name): shape for name, shape in SHAPES.items()}
+
+
+def with_control(**changes: np.ndarray) -> bytes:
+    return update(
+        **{beside(CONTROL, name): np.ones(shape, np.float32) for name, shape in SHAPES.items()}, **changes
+    )
+
+
+def test_a_control_variate_leaves_only_by_policy(tmp_path: Path, request_message: Message) -> None:
+    closed = Door("a", Policy(), tmp_path / "closed")
+    with pytest.raises(PolicyError, match="mean gradient") as caught:
+        closed.trained(request_message, reply(), with_control(), CONTROLLED)
+    assert caught.value.where == "policy.share_controls" and not (tmp_path / "closed").exists()
+    door = Door("a", Policy(share_controls=True), tmp_path / "open")
+    message = door.trained(request_message, reply(), with_control(), CONTROLLED)
+    assert from_records(message.content)[1] == with_control()
+    (receipt,) = [json.loads(line) for line in (tmp_path / "open").read_text().splitlines()]
+    assert receipt["tensors"] == 4 and receipt["payload_bytes"] == len(with_control())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(lambda: update(), id="without it"),
+        pytest.param(lambda: with_control(**{"other::w": np.ones((2, 3), np.float32)}), id="another kind"),
+        pytest.param(
+            lambda: update(
+                **{"control::w": np.ones((3, 3), np.float32), "control::b": np.ones(3, np.float32)}
+            ),
+            id="shape",
+        ),
+    ],
+)
+def test_a_control_variate_of_another_form_is_refused(
+    tmp_path: Path, request_message: Message, data: object
+) -> None:
+    assert callable(data)
+    door = Door("a", Policy(share_controls=True), tmp_path / "r")
+    with pytest.raises(PolicyError, match="does not match"):
+        door.trained(request_message, reply(), data(), CONTROLLED)
+    with pytest.raises(PolicyError, match="does not match"):
+        door.trained(request_message, reply(), with_control(), SHAPES)
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "policy", "where"),
+    [
+        pytest.param({"round": 4}, Policy(max_rounds=3), "policy.max_rounds", id="rounds"),
+        pytest.param({"controls": True}, Policy(), "policy.share_controls", id="controls"),
+        pytest.param({"effective_beta": 0.9}, Policy(), "policy.share_label_counts", id="weights"),
+        pytest.param({"controls": True}, Policy(share_controls=True), None, id="controls allowed"),
+        pytest.param({"effective_beta": 0.9}, Policy(share_label_counts=True), None, id="weights allowed"),
+        pytest.param({"label_counts": []}, Policy(), None, id="counts are left out, not refused"),
+    ],
+)
+def test_what_could_not_leave_is_refused_before_training(
+    tmp_path: Path, asked: dict[str, object], policy: Policy, where: str | None
+) -> None:
+    fields: dict[str, object] = {"run": "r", "round": 1, "rounds": 9, "seed": 0, "taxonomy": ""}
+    request = TrainRequest.model_validate({**fields, "model": {}, "training": {}, "decision": {}, **asked})
+    door = Door("a", policy, tmp_path / "r")
+    if where is None:
+        door.check(request)
+        return
+    with pytest.raises(PolicyError) as caught:
+        door.check(request)
+    assert caught.value.where == where
+    assert not (tmp_path / "r").exists()
 
 
 def test_rare_label_names_stay(tmp_path: Path, request_message: Message) -> None:

@@ -55,6 +55,8 @@ def weights(of: Encoder) -> dict[str, torch.Tensor]:
 
 def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(left[name], right[name]) for name in left)
+from emr_fl_shared.model.encoder import Encoder, encode, predict_logits
+from training_site import FREELB, SETTINGS, encoder, same, site, weights
 
 
 def quality(of: Encoder) -> float:
