@@ -62,7 +62,6 @@ def run(given: Settings, folder: Path, dies_in: int = 0) -> Outcome:
 
 
 CASES = [
-    pytest.param({"strategy": "fedadam"}, {}, id="fedadam"),
     pytest.param({"strategy": "scaffold", "payload": "int8", "ema": 0.5}, {}, id="scaffold, int8, ema"),
     *(
         pytest.param(aggregation, training, id=name, marks=pytest.mark.slow)
@@ -70,6 +69,7 @@ CASES = [
             ("fedprox, int8", {"strategy": "fedprox", "payload": "int8"}, {}),
             ("fedavgm", {"strategy": "fedavgm"}, {}),
             ("fedadagrad", {"strategy": "fedadagrad"}, {}),
+            ("fedadam", {"strategy": "fedadam"}, {}),
             ("fedyogi, bf16", {"strategy": "fedyogi", "payload": "bf16"}, {}),
             ("scaffold", {"strategy": "scaffold"}, {}),
             ("counts", {"weighting": "effective_labels"}, {"balance_by": "federation", "epochs": 2}),

@@ -30,6 +30,8 @@ source = "records.csv"
 [policy]
 # smallest_count = 5      # no label name and no score over fewer records · 低于此数的标签名与得分不外传
 # share_scores = true     # losses and scores on own validation records · 是否外传本地验证集的损失与得分
+# share_label_counts = false   # training records of each label, summed over sites · 是否外传各标签的训练记录数（汇总后告知各机构）
+# share_controls = false  # the mean gradient beside the update, for SCAFFOLD · 是否在更新之外外传平均梯度（SCAFFOLD）
 # max_rounds = 10000      # no update after so many rounds · 超过此轮数后不再发送更新
 # deidentification_recall = 0.95   # no training below: planted identifiers found · 植入标识符识别率低于此值不训练
 # deidentification_names = 0.90    # the same for names · 姓名识别率

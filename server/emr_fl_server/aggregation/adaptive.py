@@ -53,10 +53,10 @@ class Adaptive:
 
     def step(self, model: Float32, mean: Float32, kept: Tensors, sent: Tensors) -> tuple[Float32, Tensors]:
         beta1 = np.float32(self.beta1)
-        momentum = np.asarray(beta1 * kept[MOMENTUM] + (1 - beta1) * mean)
+        momentum = np.asarray(beta1 * kept[MOMENTUM] + (1 - beta1) * mean, dtype=np.float32)
         second = self._second(kept[SECOND], np.square(momentum))
         step = np.float32(self.learning_rate) * momentum / (np.sqrt(second) + np.float32(self.tau))
-        return np.asarray(model + step), {MOMENTUM: momentum, SECOND: second}
+        return np.asarray(model + step, dtype=np.float32), {MOMENTUM: momentum, SECOND: second}
 
     def _second(self, before: Float32, square: Float32) -> Float32:
         beta2 = np.float32(self.beta2)
@@ -66,4 +66,4 @@ class Adaptive:
             after = before - (1 - beta2) * square * np.sign(before - square)
         else:
             after = beta2 * before + (1 - beta2) * square
-        return np.asarray(after)
+        return np.asarray(after, dtype=np.float32)

@@ -32,5 +32,6 @@ def moving_average(
         return {name: tensor.copy() for name, tensor in model.items()}
     share = np.float32((1 - decay) / (1 - decay**rounds))
     return {
-        name: np.asarray(average[name] + share * (tensor - average[name])) for name, tensor in model.items()
+        name: np.asarray(average[name] + share * (tensor - average[name]), dtype=np.float32)
+        for name, tensor in model.items()
     }

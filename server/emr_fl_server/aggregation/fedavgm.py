@@ -40,5 +40,6 @@ class FedAvgM:
         return np.zeros_like(model)
 
     def step(self, model: Float32, mean: Float32, kept: Tensors, sent: Tensors) -> tuple[Float32, Tensors]:
-        momentum = np.asarray(np.float32(self.momentum) * kept[MOMENTUM] + mean)
-        return np.asarray(np.float32(self.learning_rate) * momentum + model), {MOMENTUM: momentum}
+        momentum = np.asarray(np.float32(self.momentum) * kept[MOMENTUM] + mean, dtype=np.float32)
+        after = np.asarray(np.float32(self.learning_rate) * momentum + model, dtype=np.float32)
+        return after, {MOMENTUM: momentum}

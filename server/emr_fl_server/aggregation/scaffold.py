@@ -47,5 +47,6 @@ class Scaffold:
 
     def step(self, model: Float32, mean: Float32, kept: Tensors, sent: Tensors) -> tuple[Float32, Tensors]:
         share = np.float32(self.participation)
-        control = np.asarray((1 - share) * kept[CONTROL] + share * sent[CONTROL])
-        return np.asarray(np.float32(self.learning_rate) * mean + model), {CONTROL: control}
+        control = np.asarray((1 - share) * kept[CONTROL] + share * sent[CONTROL], dtype=np.float32)
+        after = np.asarray(np.float32(self.learning_rate) * mean + model, dtype=np.float32)
+        return after, {CONTROL: control}
