@@ -115,7 +115,7 @@ class TrainReply(Body):
     """Whether every training record of the site has exactly one label."""
     label_counts: LabelCounts | None = None
     """Training records of each label, where asked for and the site's policy lets them out."""
-    effective_labels: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    effective_labels: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """Sum over the labels of the effective numbers of their training records; the same."""
     payload: Literal["fp32", "bf16", "int8"]
     device: Name
