@@ -15,6 +15,7 @@ from emr_fl_shared.model.encoder import Encoder, build_model
 from emr_fl_shared.model.tiny import TinyShape
 
 SIGNS = ["咳嗽", "头晕", "腹痛", "皮疹"]
+CHAPTERS = ["I", "I", "II", "II"]
 FILL = "患者天前出现伴有不适无其他特殊来诊予以检查治疗明显好转"
 SMALL = TinyShape(hidden=64, layers=1, heads=2, intermediate=64)
 SETTINGS = TrainingSettings(batch_size=16, optimiser=OptimiserSettings(learning_rate=3e-3))
