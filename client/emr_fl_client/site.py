@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emr_fl_client.adversarial import AdversarialSettings
-from emr_fl_client.augment.policy import DEFAULT_SHARES, RuleAugmenter
+from emr_fl_client.adversarial import AdversarialSettings, ConsistencySettings
+from emr_fl_client.augment.policy import DEFAULT_SHARES, NOISE_SHARES, RuleAugmenter
 from emr_fl_client.controls import KeptControls
 from emr_fl_client.dataset.sampling import effective_count
 from emr_fl_client.dataset.store import RecordStore
@@ -145,7 +145,7 @@ class Site:
         counts = data.labels(data.train).sum(axis=0)
         proximal = [Proximal(encoder.model, request.proximal)] if request.proximal else []
         variate = self._variate(request, encoder, control) if request.controls else None
-        augmenter = _augmenter(training)
+        augmenter, noiser = _augmenter(training), _noiser(training)
         result = train_round(
             encoder,
             data.texts(data.train),
@@ -159,6 +159,7 @@ class Site:
             rounds=request.rounds,
             seed=stream_seed(request.seed, self.name, request.round, "train"),
             augment=augmenter.augment if augmenter else None,
+            noise=noiser.augment if noiser else None,
             progress_callback=lambda step, steps, loss: self.progress(
                 {"round": request.round, "step": step, "steps": steps, "loss": loss}
             ),
@@ -364,7 +365,7 @@ def training_settings(training: Training) -> TrainingSettings:
             where="training",
             expected="epochs, learning_rate",
         )
-    adversarial = training.adversarial
+    adversarial = training.adversarial.model_dump(exclude={"preset"}, exclude_none=True)
     return TrainingSettings(
         epochs=training.epochs,
         batch_size=training.batch_size,
@@ -374,13 +375,15 @@ def training_settings(training: Training) -> TrainingSettings:
         mixup_probability=training.mixup.probability,
         mixup_alpha=training.mixup.alpha,
         precision=training.precision,
+        micro_batch=training.micro_batch,
         optimiser=OptimiserSettings(
             learning_rate=training.learning_rate,
             weight_decay=training.weight_decay,
             clip_norm=training.clip_norm,
         ),
         loss=LossSettings(**training.loss.model_dump()),
-        adversarial=AdversarialSettings(**adversarial.model_dump()),
+        adversarial=AdversarialSettings(**{**adversarial, "phases": tuple(adversarial["phases"])}),
+        consistency=ConsistencySettings(**training.consistency.model_dump()),
         averaging=AveragingSettings(**training.averaging.model_dump()),
     )
 
@@ -404,3 +407,8 @@ def _augmenter(training: Training) -> RuleAugmenter | None:
     if not settings.enabled or settings.probability == 0.0:
         return None
     return RuleAugmenter({**DEFAULT_SHARES, **settings.shares()})
+
+
+def _noiser(training: Training) -> RuleAugmenter | None:
+    """What makes the noised copies of `[training.consistency]`."""
+    return RuleAugmenter(NOISE_SHARES) if training.consistency.weight else None

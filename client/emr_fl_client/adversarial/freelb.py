@@ -29,35 +29,30 @@ Deviations, each of them off when the argument has its published value:
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from emr_fl_client.adversarial.dropout import DropoutState
-from emr_fl_client.adversarial.method import AdversarialSettings, Norm, StepContext
+from emr_fl_client.adversarial.method import OnEmbeddings, StepContext
+from emr_fl_client.adversarial.passes import accumulate, hardest, record_losses
+from emr_fl_client.adversarial.perturbation import ascend, initial_perturbation, note_norm
 from emr_fl_client.dataset.batch import Batch
-from emr_fl_client.training.forward import embed, logits_of
+from emr_fl_client.training.forward import embed
 from emr_fl_client.training.losses import MultiLabelLoss
 
-_TINY = 1e-12
 
-
-class FreeLB:
+class FreeLB(OnEmbeddings):
     """FreeLB over any encoder that takes `inputs_embeds`; see the module's docstring."""
 
     name = "freelb"
-
-    def __init__(self, settings: AdversarialSettings) -> None:
-        self.settings = settings
 
     def backward(self, model: nn.Module, batch: Batch, loss: MultiLabelLoss, context: StepContext) -> Tensor:
         """Accumulate FreeLB's gradients; see `AdversarialMethod`."""
         settings = self.settings
         dropout = DropoutState.capture(batch.input_ids.device)
         if settings.weight < 1.0:
-            clean = _losses(model, batch, None, loss, context)
-            context.scale((1.0 - settings.weight) * clean.mean()).backward()  # type: ignore[no-untyped-call]
+            clean = record_losses(model, batch, None, loss, context)
+            accumulate((1.0 - settings.weight) * clean.mean(), context)
         if settings.weight == 0.0:
             return clean.detach()
 
@@ -68,19 +63,19 @@ class FreeLB:
                 dropout.restore()
             embedded = embed(model, batch)
             if delta is None:
-                size = _note_norm(embedded, batch.attention_mask, settings)
+                size = note_norm(embedded, batch.attention_mask, settings.norm, settings.relative)
                 delta = initial_perturbation(
                     embedded, batch.attention_mask, size * settings.radius, settings.norm, context.generator
                 )
             delta.requires_grad_(step + 1 < settings.steps)
-            losses = _losses(model, batch, embedded + delta, loss, context)
+            losses = record_losses(model, batch, embedded + delta, loss, context)
             if step == 0:
                 first = losses.detach()
                 count = len(first)
-                chosen = self._hardest(first)
+                chosen = hardest(first, settings.top_loss if settings.steps > 1 else 1.0)
                 weights = first.new_full((count,), settings.weight / count)
                 weights[chosen] /= settings.steps
-            context.scale((weights * losses).sum()).backward()  # type: ignore[no-untyped-call]
+            accumulate((weights * losses).sum(), context)
             if step + 1 == settings.steps:
                 break
             assert delta.grad is not None
@@ -99,71 +94,3 @@ class FreeLB:
                 batch.attention_mask,
             )
         return first
-
-    def _hardest(self, losses: Tensor) -> Tensor:
-        """Rows that take part in the passes after the first, ascending: int64 [⌈s·B⌉]."""
-        if self.settings.steps == 1 or self.settings.top_loss >= 1.0:
-            return torch.arange(len(losses), device=losses.device)
-        kept = math.ceil(self.settings.top_loss * len(losses))
-        return losses.topk(kept).indices.sort().values
-
-
-def initial_perturbation(
-    embedded: Tensor, attention_mask: Tensor, radius: Tensor, norm: Norm, generator: torch.Generator
-) -> Tensor:
-    """δ₀ [B, L, H]: uniform in ±radius/√N_δ (l2) or ±radius (linf), 0 on pads. `radius` is one a note, [B]."""
-    uniform = torch.empty_like(embedded, requires_grad=False, dtype=torch.float32)
-    uniform.uniform_(-1.0, 1.0, generator=generator)
-    if norm == "l2":
-        elements = attention_mask.sum(dim=1).clamp(min=1) * embedded.shape[-1]
-        radius = radius / elements.float().sqrt()
-    return uniform * radius[:, None, None] * attention_mask[:, :, None]
-
-
-def ascend(
-    delta: Tensor, gradient: Tensor, step: Tensor, radius: Tensor, norm: Norm, attention_mask: Tensor
-) -> Tensor:
-    """One ascent step and the projection back to the ball, each note by itself; pads stay 0.
-
-    A note whose gradient is 0 or not finite (an overflow under fp16, whose step the scaler skips) is not moved.
-    `step` and `radius` are one a note, [B].
-    """
-    gradient = gradient.float() * attention_mask[:, :, None]
-    length = _per_note(gradient, norm)
-    usable = torch.isfinite(length) & (length > 0)
-    direction = torch.where(
-        usable[:, None, None],
-        gradient / length.clamp(min=torch.finfo(torch.float32).tiny)[:, None, None],
-        0.0,
-    )
-    moved = delta + step[:, None, None] * direction
-    if norm == "linf":
-        bound = radius[:, None, None]
-        return torch.minimum(torch.maximum(moved, -bound), bound)
-    size = _per_note(moved, norm)
-    return moved * (radius / size.clamp(min=_TINY)).clamp(max=1.0)[:, None, None]
-
-
-def _note_norm(embedded: Tensor, attention_mask: Tensor, settings: AdversarialSettings) -> Tensor:
-    """What `radius` and `step_size` are multiplied by, float32 [B]: ‖X‖₂, for linf its root mean square; 1 if absolute."""
-    real = embedded.detach().float() * attention_mask[:, :, None]
-    if not settings.relative:
-        return real.new_ones(len(real))
-    size = _per_note(real, "l2")
-    if settings.norm == "linf":
-        size = size / (attention_mask.sum(dim=1).clamp(min=1) * embedded.shape[-1]).float().sqrt()
-    return size
-
-
-def _per_note(values: Tensor, norm: Norm) -> Tensor:
-    """The norm of each [L, H] slice, [B]."""
-    flat = values.flatten(start_dim=1)
-    return flat.abs().amax(dim=1) if norm == "linf" else flat.norm(dim=1)
-
-
-def _losses(
-    model: nn.Module, batch: Batch, embedded: Tensor | None, loss: MultiLabelLoss, context: StepContext
-) -> Tensor:
-    with context.precision.autocast():
-        logits = logits_of(model, batch, embedded)
-    return loss.per_record(logits, batch.targets)

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from emr_fl_client.adversarial.fgsm import FGSM
 from emr_fl_client.adversarial.freelb import FreeLB
 from emr_fl_client.adversarial.method import AdversarialMethod, AdversarialSettings
+from emr_fl_client.adversarial.pgd import PGD
 from emr_fl_client.adversarial.plain import Plain
+from emr_fl_client.adversarial.smart import SMART
+from emr_fl_client.adversarial.vat import VAT
 from emr_fl_shared.errors import SettingsError
 from emr_fl_shared.messages import tr
 
 _METHODS: dict[str, Callable[[AdversarialSettings], AdversarialMethod]] = {
-    Plain.name: lambda settings: Plain(),
+    Plain.name: Plain,
+    FGSM.name: FGSM,
+    PGD.name: PGD,
     FreeLB.name: FreeLB,
+    VAT.name: VAT,
+    SMART.name: SMART,
 }
 
 

@@ -24,6 +24,10 @@ DEFAULT_SHARES: Mapping[str, float] = {
 }
 """How often each operator is drawn. Typing errors come first: they are what the evaluation noise is mostly made of."""
 
+NOISE_SHARES: Mapping[str, float] = {"character_noise": 0.7, "colloquial": 0.3}
+"""The operators that make noised copies for `[training.consistency]`: slips of the training side of
+`confusions`. Not `punctuation`, which has marks in common with the evaluation noise."""
+
 
 class RuleAugmenter:
     """Applies guarded rule operators to one text at a time.

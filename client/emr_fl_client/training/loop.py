@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emr_fl_client.adversarial import AdversarialSettings, build_method
-from emr_fl_client.adversarial.plain import Plain
+from emr_fl_client.adversarial import AdversarialSchedule, AdversarialSettings, ConsistencySettings
 from emr_fl_client.dataset.batch import make_batch
 from emr_fl_client.dataset.buckets import bucketed_batches
 from emr_fl_client.dataset.sampling import balanced_weights, draw_epoch
@@ -42,6 +41,7 @@ class TrainingSettings:
         warmup: share of the whole federation over which the learning rate rises.
         mixup_probability, mixup_alpha: share of the batches that are mixed, and α of λ ~ Beta(α, α).
         precision: `auto`, `fp32`, `bf16` or `fp16`.
+        micro_batch: most records a forward pass; `None`: the whole batch.
         report_every: steps between two calls of the progress callback and two checks of the loss.
     """
 
@@ -54,11 +54,13 @@ class TrainingSettings:
     mixup_probability: float = 0.0
     mixup_alpha: float = 0.4
     precision: str = "auto"
+    micro_batch: int | None = None
     report_every: int = 10
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     loss: LossSettings = field(default_factory=LossSettings)
     adversarial: AdversarialSettings = field(default_factory=AdversarialSettings)
     averaging: AveragingSettings = field(default_factory=AveragingSettings)
+    consistency: ConsistencySettings = field(default_factory=ConsistencySettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +95,12 @@ def train_round(
     seed: int = 0,
     progress_callback: Progress | None = None,
     augment: Augment | None = None,
+    noise: Augment | None = None,
 ) -> TrainResult:
     """Train `encoder.model` in place on `texts` with labels `y` (bool [n, K]).
 
     Equal input, seed and round give equal weights, whatever was trained before: the optimiser starts fresh, and every
-    draw (sample, batches, augmentation, δ₀, dropout) comes from generators seeded by (seed, round). Torch's
+    draw (sample, batches, augmentation, noise, δ₀, dropout) comes from generators seeded by (seed, round). Torch's
     global generators and thread count are left as they were.
 
     Args:
@@ -108,6 +111,7 @@ def train_round(
         round_number: 1 … `rounds`; only the learning rate and the seeds depend on it.
         progress_callback: called as (step, steps, mean loss since the last call).
         augment: text and generator → text; its output is tokenised anew, unchanged texts are tokenised once.
+        noise: makes the noised copies of the texts drawn (after augmentation); asked only if `consistency` has a weight.
 
     Raises:
         DataError: there is no record to train on.
@@ -125,8 +129,7 @@ def train_round(
     precision = choose_precision(settings.precision, device, encoder.parameters)
     draws = _Draws(seed, round_number, device)
     mask = None if label_mask is None else torch.from_numpy(np.asarray(label_mask, dtype=np.bool_)).to(device)
-    method = build_method(settings.adversarial)
-    plain = Plain()
+    schedule = AdversarialSchedule(settings.adversarial, settings.consistency)
     pad_token_id = int(encoder.tokenizer.pad_token_id)
     token_ids = encode(encoder.tokenizer, texts, encoder.max_length)
     weights = balanced_weights(y, settings.balance, label_counts) if settings.balance else None
@@ -147,7 +150,9 @@ def train_round(
         model.train()
         # without a term there is nothing in the masked rows' gradient to take out
         added = (*terms, frozen) if terms else ()
-        runner = TrainingStep(model, loss, settings.optimiser, precision, draws.torch, added)
+        runner = TrainingStep(
+            model, loss, settings.optimiser, precision, draws.torch, added, settings.micro_batch
+        )
         for _ in range(settings.epochs):
             rows = (
                 draw_epoch(weights, len(texts), draws.numpy)
@@ -155,7 +160,8 @@ def train_round(
                 else np.arange(len(texts), dtype=np.int64)
             )
             drawn, changed = _tokenised(encoder, texts, token_ids, rows, settings, augment, draws.python)
-            augmented += changed
+            augmented += len(changed)
+            noised = _noised(encoder, texts, rows, changed, settings.consistency, noise, draws.noise)
             for positions in bucketed_batches([len(ids) for ids in drawn], settings.batch_size, draws.numpy):
                 batch = make_batch(
                     [drawn[position] for position in positions],
@@ -163,6 +169,7 @@ def train_round(
                     pad_token_id,
                     limit=encoder.max_length,
                     device=device,
+                    noised=[noised.get(int(position), []) for position in positions] if noised else None,
                 )
                 if settings.mixup_probability and draws.mixup.random() < settings.mixup_probability:
                     batch = mix(batch, settings.mixup_alpha, draws.mixup)
@@ -170,7 +177,7 @@ def train_round(
                 rate = settings.optimiser.learning_rate * rate_factor(
                     at, warmup=settings.warmup, decay=settings.decay
                 )
-                value = runner.run(batch, method if step % settings.adversarial.every == 0 else plain, rate)
+                value = runner.run(batch, schedule.at(step, at), rate)
                 step += 1
                 average.take(step)
                 summed = summed + value * len(positions)
@@ -204,11 +211,11 @@ def _tokenised(
     settings: TrainingSettings,
     augment: Augment | None,
     generator: random.Random,
-) -> tuple[list[list[int]], int]:
-    """Token ids of the epoch's records, after augmentation, and how many texts it changed."""
+) -> tuple[list[list[int]], dict[int, str]]:
+    """Token ids of the epoch's records, after augmentation, and the texts that it changed, by position in `rows`."""
     drawn = [token_ids[row] for row in rows]
     if augment is None or settings.augment_probability <= 0.0:
-        return drawn, 0
+        return drawn, {}
     changed: dict[int, str] = {}
     for position, row in enumerate(rows):
         if generator.random() < settings.augment_probability:
@@ -220,7 +227,33 @@ def _tokenised(
         changed, encode(encoder.tokenizer, list(changed.values()), encoder.max_length), strict=True
     ):
         drawn[position] = ids
-    return drawn, len(changed)
+    return drawn, changed
+
+
+def _noised(
+    encoder: Encoder,
+    texts: Sequence[str],
+    rows: NDArray[np.int64],
+    changed: Mapping[int, str],
+    settings: ConsistencySettings,
+    noise: Augment | None,
+    generator: random.Random,
+) -> dict[int, list[int]]:
+    """Token ids of the noised copies, by position in `rows`; a text that the noise leaves as it is has none.
+
+    `changed`: the texts that augmentation put in the place of the rows' own.
+    """
+    if noise is None or settings.weight == 0.0:
+        return {}
+    copies: dict[int, str] = {}
+    for position, row in enumerate(rows):
+        if generator.random() < settings.probability:
+            text = changed.get(position, texts[int(row)])
+            copy = noise(text, generator)
+            if copy != text:
+                copies[position] = copy
+    ids = encode(encoder.tokenizer, list(copies.values()), encoder.max_length)
+    return dict(zip(copies, ids, strict=True))
 
 
 class _MaskedRows:
@@ -256,6 +289,7 @@ class _Draws:
         self.numpy = np.random.default_rng(self.seed_of("batches"))
         self.python = random.Random(self.seed_of("augmentation"))
         self.mixup = np.random.default_rng(self.seed_of("mixup"))
+        self.noise = random.Random(self.seed_of("noise"))
         self.torch = torch.Generator(device=device)
         self.torch.manual_seed(self.seed_of("perturbation"))
 

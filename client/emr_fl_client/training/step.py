@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -54,7 +54,10 @@ class GradientTerm(Protocol):
 
 
 class TrainingStep:
-    """Model, optimiser and scaler of one round; `terms` are added to the gradient in their order."""
+    """Model, optimiser and scaler of one round; `terms` are added to the gradient in their order.
+
+    `micro_batch`: most records a forward pass; a larger batch is cut into parts whose gradients are accumulated.
+    """
 
     def __init__(
         self,
@@ -64,6 +67,7 @@ class TrainingStep:
         precision: Precision,
         generator: torch.Generator,
         terms: Sequence[GradientTerm] = (),
+        micro_batch: int | None = None,
     ) -> None:
         self.model = model
         self.terms = tuple(terms)
@@ -73,6 +77,7 @@ class TrainingStep:
         # A GradScaler that is switched off passes everything through.
         self.scaler = torch.amp.GradScaler(precision.device_type, enabled=precision.needs_scaler)
         self.context = StepContext(generator, self.scaler.scale, precision)
+        self.micro_batch = micro_batch
         self.skipped = 0
 
     def run(self, batch: Batch, method: AdversarialMethod, rate: float) -> Tensor:
@@ -86,7 +91,7 @@ class TrainingStep:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.zero_grad(set_to_none=True)
-        losses = method.backward(self.model, batch, self.loss, self.context)
+        losses = self._accumulate(batch, method)
         self.scaler.unscale_(self.optimiser)
         for term in self.terms:
             term.adjust()
@@ -98,6 +103,22 @@ class TrainingStep:
         self.scaler.step(self.optimiser)
         self.scaler.update()
         return losses.mean()
+
+    def _accumulate(self, batch: Batch, method: AdversarialMethod) -> Tensor:
+        """The gradient of the batch's mean loss, from one pass or from parts; the loss of each record, [B]."""
+        parts = list(batch.parts(self.micro_batch))
+        if len(parts) == 1:
+            return method.backward(self.model, batch, self.loss, self.context)
+        losses = []
+        for number, part in enumerate(parts):
+            share = len(part.targets) / len(batch.targets)
+
+            def scaled(value: Tensor, share: float = share) -> Tensor:
+                return self.context.scale(value * share)
+
+            context = replace(self.context, scale=scaled, part=number)
+            losses.append(method.backward(self.model, part, self.loss, context))
+        return torch.cat(losses)
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> Tensor:

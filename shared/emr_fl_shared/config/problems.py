@@ -50,6 +50,7 @@ def _expectation(item: Any) -> tuple[str, str]:
         ("bool", tr("true or false", "true 或 false")),
         ("model", tr("a section of settings", "一个设置段")),
         ("dict", tr("a section of settings", "一个设置段")),
+        ("list", tr("a list", "列表")),
     ):
         if kind.startswith(f"{prefix}_"):
             return wrong_type, name
@@ -70,6 +71,10 @@ def _expectation(item: Any) -> tuple[str, str]:
             return tr("unknown value", "未知的取值"), str(context["expected"]).replace(" or ", ", ")
         case "string_pattern_mismatch":
             return tr("not of the expected form", "格式不符"), str(context["pattern"])
+        case "too_long":
+            return tr("too long", "过长"), tr(
+                f"at most {context['max_length']} entries", f"至多 {context['max_length']} 项"
+            )
         case "string_too_short":
             return tr("too short", "过短"), tr(
                 f"at least {context['min_length']} characters", f"至少 {context['min_length']} 个字符"

@@ -7,7 +7,7 @@ filled in by `Settings.resolved()`, so that `settings.toml` in a run folder alwa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -172,18 +172,130 @@ class Augmentation(Section):
         return self
 
 
+Steps = Annotated[int, Field(ge=0, le=20)]
+
+_METHOD_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "fgsm": {"steps": 1, "weight": 0.5, "top_loss": 1.0},
+    "pgd": {"weight": 1.0, "top_loss": 1.0},
+    "freelb": {"weight": 1.0},
+    "vat": {"steps": 1, "top_loss": 1.0, "regularisation": 1.0, "start": 0.01},
+    "smart": {
+        "steps": 1,
+        "norm": "linf",
+        "top_loss": 1.0,
+        "regularisation": 1.0,
+        "start": 0.01,
+        "bregman": 1.0,
+        "momentum": 0.99,
+        "teacher_every": 1,
+    },
+}
+"""What a method takes where a key is left out: as published, but for radii and FreeLB's `steps` and `top_loss`."""
+
+_PAPER: Mapping[str, Any] = {
+    "steps": 5,
+    "step_size": 1e-3,
+    "radius": 1e-5,
+    "relative": False,
+    "weight": 0.5,
+    "top_loss": 1.0,
+    "start": 1e-5,
+}
+"""The values printed in the paper that emr-fl follows (`start` is SMART's own). A radius of 1e-5 is about 0.02 % of an
+embedding's norm, far less than what dropout does to it: kept for comparison."""
+
+_METHODS_WITH: Mapping[str, tuple[str, ...]] = {
+    "step_size": ("pgd", "freelb", "smart"),
+    "weight": ("fgsm", "pgd", "freelb"),
+    "regularisation": ("vat", "smart"),
+    "start": ("vat", "smart"),
+    "bregman": ("smart",),
+    "momentum": ("smart",),
+    "teacher_every": ("smart",),
+}
+"""Keys that not every method has."""
+
+
 class Adversarial(Section):
-    method: Literal["none", "freelb"] = "freelb"
+    method: Literal["none", "fgsm", "pgd", "freelb", "vat", "smart"] = "freelb"
+    preset: Literal["balanced", "paper"] = "balanced"
+    """Where keys that are left out come from: the method's own defaults, or the paper's absolute values."""
     steps: Annotated[int, Field(ge=1, le=20)] = 2
+    phases: Annotated[list[Steps], Field(max_length=20)] = Field(default_factory=list)
+    """K of each of equal parts of the training (0: plain) in the place of `steps`."""
     norm: Literal["l2", "linf"] = "l2"
+    relative: bool = True
+    """Whether `radius`, `step_size` and `start` are shares of the measured norm of the embedded note."""
     step_size: Annotated[float, Field(ge=0.0)] | None = None
-    """Relative to the measured norm of the embedded note; left out: `radius / steps`."""
+    """Left out: `radius` / K."""
     radius: Annotated[float, Field(ge=0.0)] = 0.08
-    weight: Share = 1.0
-    """Share of the adversarial loss; 1 is FreeLB as published, below 1 adds (1 − weight) × the clean loss."""
+    weight: Share | None = None
+    """Share w of the adversarial loss beside (1 − w) × the clean one; 1 is FreeLB and PGD as published."""
+    regularisation: Annotated[float, Field(ge=0.0)] | None = None
+    start: Annotated[float, Field(gt=0.0)] | None = None
+    bregman: Annotated[float, Field(ge=0.0)] | None = None
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    teacher_every: Annotated[int, Field(ge=1)] | None = None
     top_loss: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
-    """Share of the batch, highest loss first, that goes through the second and later ascent steps."""
+    """Share of the batch, highest loss first, that goes through the adversarial passes."""
     every: Annotated[int, Field(ge=1)] = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _left_out(cls, given: Any) -> Any:
+        """Keys that are left out take the preset's value, then the method's. What is wrong is reported by the fields."""
+        if not isinstance(given, Mapping):
+            return given
+        method = given.get("method", "freelb")
+        if not isinstance(method, str) or method not in _METHOD_DEFAULTS:
+            return given
+        filled = dict(_METHOD_DEFAULTS[method])
+        if given.get("preset") == "paper":
+            named = {**_METHODS_WITH, "steps": ("pgd", "freelb")}
+            filled |= {key: value for key, value in _PAPER.items() if method in named.get(key, (method,))}
+        return {**filled, **given}
+
+    @model_validator(mode="after")
+    def _of_this_method(self) -> Adversarial:
+        if self.method == "none":
+            return self
+        for key, methods in _METHODS_WITH.items():
+            if getattr(self, key) is not None and self.method not in methods:
+                raise ValueError(
+                    tr(
+                        f"{key} has no meaning for {self.method}: it is for {', '.join(methods)}",
+                        f"{key} 对 {self.method} 没有意义：它用于 {'、'.join(methods)}",
+                    )
+                )
+        if self.phases and not any(self.phases):
+            raise ValueError(
+                tr(
+                    'all phases are 0: method = "none" switches adversarial training off',
+                    '各阶段的步数均为 0：若要关闭对抗训练，请设 method = "none"',
+                )
+            )
+        if self.method == "fgsm" and max(self.steps, *self.phases, 1) > 1:
+            raise ValueError(
+                tr(
+                    'fgsm takes one step; for more use method = "pgd"',
+                    'fgsm 只走一步；多步请用 method = "pgd"',
+                )
+            )
+        if self.method == "smart" and self.bregman and self.momentum == 0.0 and self.teacher_every == 1:
+            raise ValueError(
+                tr(
+                    "bregman does nothing with momentum 0 and teacher_every 1: the teacher is the model itself; raise one of them, or set bregman = 0",
+                    "momentum 为 0 且 teacher_every 为 1 时 bregman 不起作用：教师就是模型本身；请调高其一，或设 bregman = 0",
+                )
+            )
+        return self
+
+
+class Consistency(Section):
+    """Symmetric divergence between what the model says of a note and of a noised copy, beside any method."""
+
+    weight: Annotated[float, Field(ge=0.0)] = 0.0
+    probability: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
 
 
 class Mixup(Section):
@@ -205,6 +317,8 @@ class Averaging(Section):
 class Training(Section):
     epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 32
+    micro_batch: Annotated[int, Field(ge=1)] | None = None
+    """Most records a forward pass; the gradient of a larger batch is accumulated over parts. Left out: the whole batch."""
     learning_rate: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
     warmup: Share = 0.06
@@ -224,6 +338,7 @@ class Training(Section):
     augmentation: Augmentation = Augmentation()
     mixup: Mixup = Mixup()
     adversarial: Adversarial = Adversarial()
+    consistency: Consistency = Consistency()
     averaging: Averaging = Averaging()
 
     def couples_records(self) -> tuple[str, ...]:
@@ -234,11 +349,10 @@ class Training(Section):
         coupled = []
         if self.mixup.probability > 0.0:
             coupled.append("training.mixup.probability")
-        if (
-            self.adversarial.method != "none"
-            and self.adversarial.steps > 1
-            and self.adversarial.top_loss < 1.0
-        ):
+        adversarial = self.adversarial
+        # FreeLB's first pass is of the whole batch, and its only one with K = 1
+        more = adversarial.method != "freelb" or max(adversarial.phases or [adversarial.steps]) > 1
+        if adversarial.method != "none" and more and adversarial.top_loss < 1.0:
             coupled.append("training.adversarial.top_loss")
         return tuple(coupled)
 
@@ -553,7 +667,8 @@ class Settings(Section):
             }
         )
         adversarial = self.training.adversarial
-        if adversarial.step_size is None:
+        stepping = adversarial.method in ("none", *_METHODS_WITH["step_size"])
+        if adversarial.step_size is None and not adversarial.phases and stepping:
             adversarial = adversarial.model_copy(update={"step_size": adversarial.radius / adversarial.steps})
         training = self.training.model_copy(
             update={
@@ -578,6 +693,7 @@ class Settings(Section):
                 "augmentation": self.training.augmentation.model_copy(update={"enabled": False}),
                 "mixup": self.training.mixup.model_copy(update={"probability": 0.0}),
                 "adversarial": self.training.adversarial.model_copy(update={"method": "none"}),
+                "consistency": self.training.consistency.model_copy(update={"weight": 0.0}),
             }
         )
         return self.model_copy(update={"training": training})

@@ -2,79 +2,15 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from torch import Tensor, nn
-from transformers import (
-    AutoModelForSequenceClassification,
-    BertConfig,
-    DistilBertConfig,
-    ElectraConfig,
-    ModernBertConfig,
-    RobertaConfig,
-)
+from torch import Tensor
 
-from emr_fl_client.adversarial import AdversarialSettings, StepContext, build_method, freelb
-from emr_fl_client.adversarial.freelb import FreeLB, ascend, initial_perturbation
+from emr_fl_client.adversarial import AdversarialSettings, build_method, freelb
+from emr_fl_client.adversarial.freelb import FreeLB
 from emr_fl_client.adversarial.plain import Plain
 from emr_fl_client.dataset.batch import Batch
-from emr_fl_client.training.losses import LossSettings, MultiLabelLoss
-from emr_fl_shared.model.encoder import build_model
-from emr_fl_shared.model.precision import Precision
-from emr_fl_shared.model.tiny import TinyShape
-
-LOSS = MultiLabelLoss()
-BCE = MultiLabelLoss(LossSettings(focal=0.0))
-
-
-def context(seed: int = 0, **changes: object) -> StepContext:
-    return StepContext(torch.Generator().manual_seed(seed), **changes)
-
-
-def tiny(dropout: float = 0.1, seed: int = 0) -> nn.Module:
-    shape = TinyShape(hidden=32, layers=2, heads=2, intermediate=64, dropout=dropout)
-    return build_model("tiny", list("abcde"), max_length=32, seed=seed, shape=shape).model.train()
-
-
-def batch(rows: int = 6, seed: int = 0) -> Batch:
-    generator = torch.Generator().manual_seed(seed)
-    lengths = torch.randint(3, 17, (rows,), generator=generator)
-    mask = (torch.arange(16)[None, :] < lengths[:, None]).long()
-    ids = torch.randint(20, 400, (rows, 16), generator=generator) * mask
-    return Batch(ids, mask, (torch.rand(rows, 5, generator=generator) < 0.3).float())
-
-
-def gradients(
-    model: nn.Module, method, data: Batch, with_context: StepContext | None = None
-) -> dict[str, Tensor]:
-    model.zero_grad(set_to_none=True)
-    torch.manual_seed(7)
-    method.backward(model, data, LOSS, with_context or context())
-    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-
-
-class TwoParameters(nn.Module):
-    """logit = w · e: one token with an embedding of one dimension."""
-
-    def __init__(self, e: float, w: float) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(1, 1)
-        self.embedding.weight.data.fill_(e)
-        self.w = nn.Parameter(torch.tensor(w))
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.embedding
-
-    def forward(
-        self, attention_mask: Tensor, inputs_embeds: Tensor | None = None, input_ids: Tensor | None = None
-    ):
-        embedded = self.embedding(input_ids) if inputs_embeds is None else inputs_embeds
-        return SimpleNamespace(logits=self.w * embedded.sum(dim=1))
-
+from small_encoders import BCE, LOSS, TwoParameters, batch, context, gradients, tiny
 
 ONE = torch.ones(1, 1, dtype=torch.long)
 
@@ -214,95 +150,6 @@ def test_the_embedding_matrix_gets_the_gradient_of_every_pass() -> None:
     assert (disturbed[rows].norm(dim=1) > 0.3 * plain[rows].norm(dim=1)).all()
 
 
-CONFIGS = {
-    "bert": BertConfig,
-    "roberta": RobertaConfig,
-    "electra": ElectraConfig,
-    "distilbert": DistilBertConfig,
-    "modernbert": ModernBertConfig,
-}
-
-
-@pytest.mark.parametrize("kind", CONFIGS)
-def test_any_encoder_works_and_matches_plain_training_without_radius(kind: str) -> None:
-    sizes = (
-        {"dim": 16, "hidden_dim": 16, "n_layers": 1, "n_heads": 2}
-        if kind == "distilbert"
-        else {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    )
-    if kind == "electra":
-        sizes["embedding_size"] = 8
-    config = CONFIGS[kind](vocab_size=400, pad_token_id=0, num_labels=5, **sizes)
-    config._attn_implementation = "eager"
-    torch.manual_seed(0)
-    model, data = AutoModelForSequenceClassification.from_config(config).train(), batch()
-    plain = gradients(model, Plain(), data)
-    still = gradients(model, FreeLB(AdversarialSettings(method="freelb", radius=0.0)), data)
-    moved = gradients(model, FreeLB(AdversarialSettings(method="freelb", radius=0.2)), data)
-    for name, gradient in plain.items():
-        torch.testing.assert_close(gradient, still[name], rtol=1e-4, atol=1e-6)
-    assert any((moved[name] - plain[name]).abs().max() > 1e-4 for name in plain)
-
-
-@pytest.mark.parametrize("norm", ["l2", "linf"])
-def test_autocast_and_loss_scale_change_the_gradient_by_rounding_only(norm) -> None:
-    model, data = tiny(dropout=0.0), batch()
-    method = FreeLB(AdversarialSettings(method="freelb", steps=3, norm=norm))
-    exact = gradients(model, method, data)
-    scaled = gradients(model, method, data, context(scale=lambda loss: loss * 1024.0))
-    rounded = gradients(model, method, data, context(precision=Precision("bf16", "cpu")))
-    for name, gradient in exact.items():
-        torch.testing.assert_close(scaled[name] / 1024.0, gradient, rtol=1e-4, atol=1e-6)
-        assert (rounded[name] - gradient).norm() <= 0.1 * gradient.norm() + 1e-4, name
-
-
-tensors = st.integers(0, 1000).map(
-    lambda seed: torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(seed))
-)
-MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]])
-
-
-def size(values: Tensor, norm: str) -> Tensor:
-    flat = values.flatten(1)
-    return flat.abs().amax(dim=1) if norm == "linf" else flat.norm(dim=1)
-
-
-@given(
-    tensors,
-    tensors,
-    st.floats(0, 10),
-    st.floats(0, 5),
-    st.sampled_from(["l2", "linf"]),
-    st.sampled_from([1e-20, 1, 1e20]),
-)
-def test_an_ascent_step_ends_in_the_ball_and_leaves_pads(start, gradient, step, radius, norm, scale) -> None:
-    radii = torch.tensor([radius, radius / 2, 0.0])
-    delta = ascend(start * MASK[:, :, None], gradient * scale, torch.full((3,), step), radii, norm, MASK)
-    assert torch.isfinite(delta).all()
-    assert (size(delta, norm) <= radii * (1 + 1e-5)).all()
-    assert (delta[MASK == 0] == 0).all()
-
-
-@given(tensors, st.floats(0, 5), st.sampled_from(["l2", "linf"]))
-def test_the_start_is_in_the_ball_and_off_the_pads(embedded, radius: float, norm) -> None:
-    radii = torch.tensor([radius, radius / 2, 0.0])
-    delta = initial_perturbation(embedded, MASK, radii, norm, torch.Generator().manual_seed(0))
-    assert (size(delta, norm) <= radii * (1 + 1e-5)).all()
-    assert (delta[MASK == 0] == 0).all()
-    if radius > 0.1:
-        assert (delta[0] != 0).all()
-
-
-@pytest.mark.parametrize("bad", [0.0, float("nan"), float("inf")])
-def test_a_note_without_usable_gradient_is_not_moved(bad: float) -> None:
-    gradient = torch.ones(2, 4, 5)
-    gradient[0] = bad
-    start = torch.full((2, 4, 5), 0.01)
-    delta = ascend(start, gradient, torch.ones(2), torch.full((2,), 9.0), "l2", torch.ones(2, 4))
-    assert torch.equal(delta[0], start[0])
-    assert not torch.equal(delta[1], start[1])
-
-
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -313,6 +160,12 @@ def test_a_note_without_usable_gradient_is_not_moved(bad: float) -> None:
         {"step_size": -1.0},
         {"weight": 1.1},
         {"top_loss": 0.0},
+        {"phases": (2, -1)},
+        {"regularisation": -1.0},
+        {"bregman": -1.0},
+        {"start": 0.0},
+        {"momentum": 1.0},
+        {"teacher_every": 0},
     ],
     ids=lambda wrong: next(iter(wrong)),
 )

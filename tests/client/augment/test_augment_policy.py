@@ -9,7 +9,7 @@ import pytest
 from emr_fl_client.augment import policy
 from emr_fl_client.augment.fields import Fields, parts
 from emr_fl_client.augment.operator import Operator, chosen, shared_guard
-from emr_fl_client.augment.policy import DEFAULT_SHARES, RuleAugmenter
+from emr_fl_client.augment.policy import DEFAULT_SHARES, NOISE_SHARES, RuleAugmenter
 from emr_fl_client.augment.registry import operators
 from emr_fl_client.augment.wordings import formal_pairs, register_pairs, unit_forms
 from emr_fl_shared.errors import SettingsError
@@ -67,13 +67,17 @@ def test_synonyms_stay_formal() -> None:
         assert not set(others) & set(register_pairs().get(wording, ()))
 
 
-def test_training_uses_no_replacement_of_the_evaluation() -> None:
-    test = {
+def evaluation_pairs() -> set[frozenset[str]]:
+    return {
         frozenset((one, other))
         for table in (homophones("test"), lookalikes("test"), term_pairs("test"), unit_pairs("test"))
         for one, others in table.items()
         for other in others
     }
+
+
+def test_training_uses_no_replacement_of_the_evaluation() -> None:
+    test = evaluation_pairs()
     for table in (formal_pairs(), register_pairs(), unit_forms()):
         assert not {frozenset((one, other)) for one, others in table.items() for other in others} & test
     operator = operators()["character_noise"]
@@ -86,6 +90,22 @@ def test_training_uses_no_replacement_of_the_evaluation() -> None:
     }
     assert len(pairs) > 50
     assert {side_of_pair(*pair) for pair in pairs} == {"train"}
+
+
+def test_noised_copies_use_no_replacement_of_the_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: set[tuple[str, str]] = set()
+    apply = policy.apply_edits
+
+    def observed(text: str, edits: list[Edit]) -> str:
+        made.update((text[start:end], new) for start, end, new in edits if new)
+        return apply(text, edits)
+
+    monkeypatch.setattr(policy, "apply_edits", observed)
+    noise = RuleAugmenter(NOISE_SHARES)
+    copies = {noise.augment(NOTE, random.Random(seed)) for seed in range(300)}
+    assert len(copies) > 250
+    assert len(made) > 100
+    assert not {frozenset(pair) for pair in made} & evaluation_pairs()
 
 
 def test_only_whole_parts_are_left_out() -> None:

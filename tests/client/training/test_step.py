@@ -97,6 +97,28 @@ def test_a_loss_that_is_not_finite_stops_before_anything_moves() -> None:
     assert all(torch.equal(before[n], p) for n, p in encoder.named_parameters() if n != "classifier.bias")
 
 
+@pytest.mark.parametrize("precision", [FP32, Precision("fp16", "cpu")], ids=["fp32", "fp16-with-scaler"])
+def test_a_step_in_parts_is_the_step_of_the_whole_batch(precision: Precision) -> None:
+    whole, parts = model(), model()
+    ids = torch.arange(20, 60).reshape(5, 8)
+    data = Batch(ids, torch.ones_like(ids), (torch.arange(15).reshape(5, 3) % 2).float())
+    losses = []
+    for encoder, size in ((whole, None), (parts, 2)):
+        runner = TrainingStep(
+            encoder, MultiLabelLoss(), OptimiserSettings(), precision, torch.Generator(), micro_batch=size
+        )
+        if precision.needs_scaler:
+            runner.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**6)
+            runner.context = type(runner.context)(
+                runner.context.generator, runner.scaler.scale, runner.context.precision
+            )
+        losses.append(runner.run(data, Plain(), 0.0))  # a rate of 0 leaves the gradient to be looked at
+        assert runner.skipped == 0
+    torch.testing.assert_close(losses[0], losses[1], rtol=2e-3, atol=1e-4)
+    for left, right in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(left.grad, right.grad, rtol=0.02, atol=1e-5 if precision is FP32 else 2e-3)
+
+
 def test_biases_and_normalisation_do_not_decay() -> None:
     encoder = model()
     decayed, kept = build_optimiser(encoder, OptimiserSettings(weight_decay=0.3)).param_groups

@@ -61,6 +61,10 @@ class MultiLabelLoss:
             total = total + settings.coarse * self._reduced(chapters)
         return total
 
+    def reduce(self, by_label: Tensor) -> Tensor:
+        """Any other term of the loss, elementwise [B, K], as one value a record, [B]: the same labels, reduced alike."""
+        return self._reduced(by_label if self._mask is None else by_label[:, self._mask])
+
     def _reduced(self, losses: Tensor) -> Tensor:
         return losses.sum(dim=1) if self.settings.reduction == "label_sum" else losses.mean(dim=1)
 
