@@ -203,7 +203,7 @@ def test_noise_consistency_is_the_divergence_between_note_and_copy(method: str) 
     rows, labels = notes()
     copies = [torch.cat([rows[0][:2], rows[0][3:]]), torch.empty(0, dtype=torch.long), rows[2].flip(0)]
     noised_ids, noised_mask = padded(copies, width=8)
-    batch = Batch(*padded(rows), labels, noised_ids, noised_mask)
+    batch = Batch(*padded(rows), labels, noised_ids=noised_ids, noised_mask=noised_mask)
     settings = AdversarialSettings(method=method, radius=0.2, weight=0.5)
     oracle = Oracle(model, settings)
     values = []
