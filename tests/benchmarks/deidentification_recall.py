@@ -2,6 +2,7 @@
 
 python tests/benchmarks/deidentification_recall.py                      both halves, text only and with row and roster, seeds 1-4
 python tests/benchmarks/deidentification_recall.py --half sealed --json figures.json
+python tests/benchmarks/deidentification_recall.py --half second            the set of `tests/recall_second`, sums only
 python tests/benchmarks/deidentification_recall.py --half development --misses ID_CARD     what was missed; never of the sealed half
 """
 
@@ -21,6 +22,7 @@ from emr_fl_shared.deidentify.measurement import wilson
 from recall.halves import Half
 from recall.measure import Measured, false_alarms, measure, protected_hits
 from recall.notes import notes
+from recall_second.measure import measure_second
 
 _CLEAN_TEXTS = 1500
 
@@ -29,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--half", choices=("development", "sealed", "both"), default="both")
+    parser.add_argument("--half", choices=("development", "sealed", "both", "second"), default="both")
     parser.add_argument("--notes", type=int, default=600, help="for each seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4])
     parser.add_argument("--json", type=Path, help="write the figures there")
@@ -40,6 +42,11 @@ def main() -> None:
     )
     parser.add_argument("--misses", metavar="KIND", help="show what was missed (development half only)")
     given = parser.parse_args()
+    if given.half == "second":
+        alone, helped = (measure_second(2, given.seeds, known=known) for known in (False, True))
+        print(f"\nsecond set, {alone.notes} notes, seeds {' '.join(map(str, given.seeds))}\n")
+        print(table(alone, helped))
+        return
     halves: tuple[Half, ...] = ("development", "sealed") if given.half == "both" else (given.half,)
     if given.misses:
         if given.half != "development":

@@ -102,9 +102,13 @@ def measure(half: Half, count: int, seeds: Sequence[int], *, known: bool) -> Mea
                 if not gone:
                     misses.append(Miss(kind, note.text, start, end))
     rows = [KindRecall(kind, planted[kind], removed[kind], right[kind]) for kind in sorted(planted)]
-    rows += [_sum(name, rows, kinds) for name, kinds in GROUPS.items()]
-    rows.append(_sum("all", rows, tuple(planted)))
-    return Measured(tuple(rows), tuple(misses), count * len(seeds))
+    return Measured(with_groups(rows), tuple(misses), count * len(seeds))
+
+
+def with_groups(rows: Sequence[KindRecall]) -> tuple[KindRecall, ...]:
+    """The rows of all kinds, then those of `GROUPS` and of all."""
+    groups = [_sum(name, rows, kinds) for name, kinds in GROUPS.items()]
+    return (*rows, *groups, _sum("all", rows, [row.kind for row in rows]))
 
 
 def false_alarms(half: Half, count: int, seed: int) -> tuple[int, int, list[str]]:

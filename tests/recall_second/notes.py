@@ -248,7 +248,7 @@ def note(template: str, random: Random) -> tuple[str, list[tuple[int, int, str]]
         if name == "s":
             staff.append(value)
         text += value
-    row = {"姓名": values["p"]} if "p" in values else {}
+    row = {"patient_name": values["p"]} if "p" in values else {}
     return text + template[at:], truth, row, staff
 
 
