@@ -21,14 +21,14 @@ CHINESE = "一-鿿㐀-䶿"
 _FOLLOW = re.compile(
     r"性别|年龄|男|女|科|职称|职业|主任|副主任|主治|住院|医师|医生|护士|护师|教授|技师|药师|电话|联系|手机|日期|时间|签|陪|代|"
     r"因|于|自|诉|述|以|入|来|就|今|昨|本|近|曾|无|有|在|为|系|已|仍|目前|现|反复|间断|突|出现|主|缘|民族|婚|籍贯|住|出生|身份|病情|病史|病人|"
-    r"门诊|床|与|和|及|等|患|之|同志|先生|女士|到|至|从|被|将|送|的|告|表示|要求|同意|拒绝|知|理解|提供|补充|是|说|称|查|会诊|"
-    r"谈话|讲解|同住|保管|换药|血压|照看|目击|孕|体检|驾车|开车|上班|下班|怀|报警|带大|值班|接诊|返|记录|讲|一起|顺产|剖|术|做了|确诊|患|心率|体温|血糖|病逝|今年|独自|居住|工作|就读|打工|生于|赶到|到场|巡视|交班|接班|抢救|复诊|接听|来电|打电话|去看|去[了过办]|看[过了看]|写的|协查|配合|均|看看|带[其他她孩患至到来]|护送|代[领取办]|取药|帮|负责|处理|跟台|上台|主刀|给[药予了的]|收[治入到]|坠床|昨[日晚天夜]|已|术[后前中]|这个|这位|那个|叫|来过|走失|签[署过字收]|留[下了电]|两[人次]|还|身[份体]|年[龄约]|[0-9]|介绍|转[告来]|打[了来电]|手机|邮|微信|回[电复访报]|约[好了]|催|交代|吩咐|建议|开[的具了药]|看诊|门诊|审[核批]|报告|陪|随行|同[行意]|在[外旁家场]|[也又]|前来|之[一前]|驾驶|乘|骑|操作|工龄|死亡|存活|病逝|去世|回忆|在旁|搀|口述|反映|描述|行|予|嘱|既往|平素|再|前|后|复|办|做|由|经|未|不|感|发|每|坚持|服|拟|需|可|均|也|亦|家|对[病治手诊]|否认"
+    r"门诊|床|与|和|及|等|患|之|同志|先生|女士|小朋友|奶奶|爷爷|阿姨|大爷|大妈|接送|到|至|从|被|将|送|的|告|表示|要求|同意|拒绝|知|理解|提供|补充|是|说|称|查|会诊|"
+    r"谈话|讲解|同住|保管|换药|血压|照看|目击|孕|体检|驾车|开车|上班|下班|怀|报警|带大|值班|接诊|返|记录|讲|一起|顺产|剖|术|做了|确诊|患|心率|体温|血糖|病逝|今年|独自|居住|工作|就读|打工|生于|赶到|到场|巡视|交班|接班|抢救|复诊|接听|来电|打电话|去看|去[了过办]|看[过了看]|写的|协查|配合|均|看看|带[其他她孩患至到来]|护送|代[领取办]|取药|帮|负责|处理|跟台|上台|主刀|给[药予了的]|收[治入到]|坠床|昨[日晚天夜]|已|术[后前中]|这个|这位|那个|叫|来过|走失|签[署过字收]|留[下了电]|两[人次]|还|身[份体]|年[龄约]|[0-9]|介绍|转[告来]|打[了来电]|手机|邮|微信|回[电复访报]|约[好了]|催|交代|吩咐|建议|开[的具了药]|看诊|门诊|审[核批]|报告|陪|随行|同[行意]|在[外旁家场]|[也又]|前来|之[一前]|驾驶|乘|骑|操作|工龄|死亡|存活|病逝|去世|回忆|在旁|搀|口述|反映|描述|行|予|嘱|既往|平素|再|前|后|复|办|做|由|经|未|不|感|发|每|坚持|服|拟|需|可|均|也|亦|家|对[病治手诊]|否认|坠|发来|妇科|接送"
 )
 
 
 # Surnames that are words as well, among the two hundred commonest: behind 其母, 家属, 护工 … two characters of given names are enough.
 _COMMON = frozenset(
-    "丁万方石任白夏高黄金江龙史段汤易武文毛康严温牛时向关安施洪马常华成尚兰单左于叶余何曾颜舒包宁乔黎游童辛齐申梅祝牟路应甄邢"
+    "丁万方石任白夏高黄金江龙史段汤易武文毛康严温牛时向关安施洪马常华成尚兰单左于叶余何曾颜舒包宁乔周孔盛黎游童辛齐申梅祝牟路应甄邢"
 )
 
 
@@ -62,6 +62,15 @@ class ClinicalWords:
             return True
         return any(start < first < end < last or first < start < last for first, last in spans)
 
+    def begins(self, start: int, end: int | None = None) -> bool:
+        """Whether a word begins at `start`; one that reaches to `end`, if that is given."""
+        self._load()
+        return self._ends.get(start, 0) >= (end or 1)
+
+    def cut(self, start: int) -> bool:
+        """Whether `start` lies inside a word."""
+        return any(first < start < last for first, last in self._load())
+
     def hold(self, start: int, end: int) -> bool:
         """Whether the whole of it is a word or the beginning of one, or its end is cut out of one.
 
@@ -91,6 +100,7 @@ class NameShape:
             "日期",
             "时间",
         }
+        self._everyday = frozenset(sections("name_stops.txt")["given"])
         self.foreign = characters("transliteration.txt")
         self._parts = automaton({part: len(part) for part in words("name_parts.txt")})
         self._part_begins = frozenset(part[0] for part in words("name_parts.txt"))
@@ -124,6 +134,14 @@ class NameShape:
         end = start + surname + 2
         fits = surname and len(text[start:end]) == 3 and self.is_given(text[start + 1 : end])
         return 3 if fits and not clinical.refuse(start, end) else 0
+
+    def is_time(self, part: str) -> bool:
+        """Whether the part of a name behind its surname is a word of the season or the day: 于春节, 向黎明."""
+        return part in self._everyday
+
+    def is_common(self, text: str, start: int) -> bool:
+        """Whether one of the commonest surnames that are words as well stands at `start`."""
+        return text[start : start + 1] in _COMMON
 
     def is_usual(self, value: str) -> bool:
         """Whether the value is an ordinary word that people bear as a name as well (高兴, 江山)."""

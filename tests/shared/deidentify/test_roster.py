@@ -90,7 +90,7 @@ def test_the_settings_name_it_and_nothing_shows_it(tmp_path: Path) -> None:
     (tmp_path / "staff.txt").write_text("欧文博\n", encoding="utf-8")
     settings = SiteSettings(source="x.csv", roster="staff.txt").with_paths_from(tmp_path)
     cleaner = site_deidentifier(settings, key=b"k" * 32)
-    assert cleaner.text("夜班欧文博巡视")[0] == "夜班[STAFF_NAME]巡视"
+    assert cleaner.text("下午欧文博巡视")[0] == "下午[STAFF_NAME]巡视"
     assert "欧文博" not in repr(cleaner.recognisers) + repr(cleaner)
     without = Deidentifier(recognisers(), key=b"k")
-    assert "欧文博" in without.text("夜班欧文博巡视")[0], "the rules alone don't know the surname"
+    assert "欧文博" in without.text("下午欧文博巡视")[0], "the rules alone don't know the surname"
