@@ -174,7 +174,7 @@ class BareNames:
             left = start == 0 or not is_chinese(text[start - 1]) or text[start - 1] in _LEFT
             if not surname or not (clear or left):
                 continue
-            for given in (2, 1) if clear else (2,):
+            for given in (2, 1) if clear or shape.is_common(text, start) else (2,):
                 end = start + surname + given
                 if end > len(text) or not shape.is_given(text[start + surname : end]):
                     continue

@@ -29,6 +29,17 @@ from emr_fl_shared.deidentify.wordlists import automaton, rows
 
 _DATE = r"(?:19|20)\d\d[-/.年]"
 _GAP = " :\"'"
+# A name in Latin letters: behind a word that stands before names, before a sex or an age, or in pinyin (ZHANG Wei, Li Xiaoming).
+_LATIN = re.compile(
+    r"(?<![A-Za-z])([A-Z][A-Za-z'-]+(?: [A-Z][A-Za-z'-]+){1,2})(?![A-Za-z])([ ]?[,(][ ]?(?:[MF]\b|male|female|男|女|护照|[Pp]assport|\d{1,3}[ ]?(?:岁|y)))?"
+)
+_SYLLABLE = r"(?:zh|ch|sh|[bpmfdtnlgkhjqxrzcsyw])?(?:iang|iong|uang|ang|eng|ing|ong|iao|ian|uai|uan|ai|ei|ao|ou|an|en|in|un|ia|ie|iu|ua|ue|ui|uo|a|e|i|o|u|v)"
+_PINYIN = re.compile(
+    r"(?!Yin Yang|He Ne)(?:zhang|wang|li|liu|chen|yang|zhao|huang|zhou|wu|xu|sun|hu|zhu|gao|lin|he|guo|ma|luo|liang|song|zheng|xie|han|tang|feng|yu|dong|xiao|cheng|cao|yuan|deng|fu|shen|zeng|peng|lu|su|jiang|cai|jia|ding|wei|xue|ye|yan|pan|du|dai|xia|zhong|tian|ren|fan|fang|shi|yao|liao|zou|xiong|jin|hao|kong|bai|cui|kang|mao|qiu|qin|gu|hou|shao|meng|wan|duan|qian|yin|chang|qiao|lai|gong|ouyang|sima)"
+    rf" (?:{_SYLLABLE}[ '-]?){{1,2}}",
+    re.IGNORECASE,
+)
+_SPACED = {count: re.compile(rf"[一-鿿](?: {{1,3}}[一-鿿]){{{count}}}") for count in (1, 2)}
 
 
 @register
@@ -47,14 +58,20 @@ class FlankedNames:
             before.update({cue: (len(cue), kind) for cue in cues.split("|") if side == "role"})
         self._left = automaton(before)
         self._right = automaton({word: len(word) for word in listed["right"]})
-        kin = "|".join(sorted(listed["kin"], key=lambda word: (-len(word), word)))
+        kin = "|".join(
+            sorted((word for word in listed["kin"] if len(word) > 1), key=lambda word: (-len(word), word))
+        )
+        one = "".join(word for word in listed["kin"] if len(word) == 1)
         # Marks and words behind a name; the name ends where they begin.
         self._behind = re.compile(
-            rf"[ ]?\((?:{kin}|系?患者(?:之|的)?(?:{kin})|本人|身份证|病[案历]号|住院号|门诊号|ID|\d{{1,4}}床|[男女][,、)])"
-            rf"|[, ][ ]?(?:患者(?:之|的)?(?:{kin})|(?:男|女)[,、。 ]|性别|身份证|现?住(?!院)|家住|现年|年龄|[男女]性?\d|\d{{1,3}}岁|[+加]?[A-Z]?-?\d{{1,4}}床)"
-            rf"|(?:之|的|系|为|是患者(?:的|之)?)(?:{kin})|[ ,]{{1,2}}{_DATE}|[ ,:|/]{{1,2}}\(?\+?\d{{6}}"
+            rf"[ ]?\((?:{kin}|[{one}][),、]|系?患者(?:之|的)?(?:{kin}|[{one}])|本人|身份证|病[案历]号|住院号|门诊号|ID|\d{{1,4}}床|[男女][,、)])"
+            rf"|[, ][ ]?(?:患者(?:之|的)?(?:{kin}|[{one}])|(?:男|女)[,、。 ]|性别|身份证|现?住(?!院)|家住|现年|年龄|[男女]性?\d|\d{{1,3}}岁|[+加]?[A-Z]?-?\d{{1,4}}床)"
+            rf"|(?:之|的|系|为|(?:是|系|为)患者(?:的|之)?)(?:{kin})|(?:之|(?:是|系|为)患者[的之]?)[{one}](?![一-鿿])|[/-](?:{kin})(?![一-鿿])|[ ,]{{1,2}}{_DATE}|[ ,:|/]{{1,2}}\(?\+?\d{{6}}"
         )
-        self._before = re.compile(rf"{_DATE}\d{{1,2}}[-/.月]\d{{1,2}}日?[ ,]{{1,2}}|\d[ ]?床(?:患者|病人)?[ ,:]{{0,2}}")
+        self._before = re.compile(
+            rf"{_DATE}\d{{1,2}}[-/.月]\d{{1,2}}日?[ ,]{{1,2}}|\d[ ]?床(?:患者|病人)?[ ,:]{{0,2}}"
+        )
+        self._kin_alone = re.compile(rf"(?<![一-鿿])[{one}媳婿儿][ ]?:?[ ]?(?=[一-鿿])")
 
     def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:
         """Spans of names between such words; see `Recogniser`."""
@@ -64,7 +81,12 @@ class FlankedNames:
         left = {last + 1: (2, length > 1, kind) for last, (length, kind) in self._left.iter(text)}
         for match in self._before.finditer(text):
             left[match.end()] = (3, True, "PATIENT_NAME")
+        for match in self._kin_alone.finditer(text):
+            left.setdefault(match.end(), (2, False, "RELATIVE_NAME"))
         clinical = self._shape.words_of(text)
+        for match in _LATIN.finditer(text):
+            if match.start() in left or match.group(2) or _PINYIN.fullmatch(match.group(1)):
+                yield Span(*match.span(1), "PATIENT_NAME", 0.85)
         seen: set[int] = set()
         for begin, (worth, whole, kind) in left.items():
             start = begin
@@ -79,7 +101,9 @@ class FlankedNames:
             for start in range(end - 2, max(-1, end - 5), -1):
                 if start not in seen:
                     bounded = start == 0 or not is_chinese(text[start - 1])
-                    found = self._beginning_at(text, start, int(bounded), bounded, {end: right[end]}, clinical)
+                    found = self._beginning_at(
+                        text, start, int(bounded), bounded, {end: right[end]}, clinical
+                    )
                     if found:
                         yield Span(start, found, "PATIENT_NAME", 0.85)
 
@@ -90,29 +114,57 @@ class FlankedNames:
         shape = self._shape
         surname = shape.surname(text, start)
         clear = shape.is_clear(text, start)
+        if surname == 1 and text[start + 1 : start + 2] == " ":
+            return self._spaced(text, start, left, right)
         for length in (surname + 2, surname + 1) if surname else ():
             end = start + length
             given = text[start + surname : end]
-            if end > len(text) or not shape.may_be_given(given) or (left == 0 and (len(given) < 2 or end not in right)):
+            if (
+                end > len(text)
+                or not shape.may_be_given(given)
+                or (left == 0 and (len(given) < 2 or end not in right))
+            ):
                 continue
             behind = right.get(end, 0)
             if not behind:
                 firm = end == len(text) or not is_chinese(text[end])
-                soft = (clear or len(given) == 2 or left == 3) and (shape.ends(text, end) or clinical.begins(end))
+                soft = (clear or len(given) == 2 or left == 3) and (
+                    shape.ends(text, end) or clinical.begins(end)
+                )
                 behind = int(firm or soft)
             needed = self._needed(text, start, end, surname)
             if not behind or not needed or left + behind < needed:
                 continue
             # A name that is longer than the herb or place it begins with is a name, if enough speaks for it.
             longer = len(given) == 2 and shape.is_given(given) and left + behind >= (3 if clear else 5)
-            word = clinical.hold(start, end) if longer or (whole and left >= 2) else clinical.refuse(start, end)
+            word = (
+                clinical.hold(start, end) if longer or (whole and left >= 2) else clinical.refuse(start, end)
+            )
             if word or (clinical.cut(start) and not (whole and longer and behind > 1)):
                 continue
             if whole and not longer and clinical.begins(start):
                 continue
-            if not clear and (shape.is_time(given) or (len(given) == 2 and clinical.begins(start + surname, end))):
+            if not clear and (
+                shape.is_time(given) or (len(given) == 2 and clinical.begins(start + surname, end))
+            ):
                 continue
             return end
+        return 0
+
+    def _spaced(self, text: str, start: int, left: int, right: Mapping[int, int]) -> int:
+        """As `_beginning_at`, of a name with blanks between its characters; the words on both sides must be there."""
+        for count in (2, 1):
+            match = _SPACED[count].match(text, start)
+            value = match.group().replace(" ", "") if match else ""
+            if not match or self._shape.words_of(value).refuse(0, len(value)):
+                continue
+            end = match.end()
+            behind = right.get(end, 0) or int(
+                not is_chinese(text[end : end + 1] or " ") or self._shape.ends(text, end)
+            )
+            needed = self._needed(value, 0, len(value), 1)
+            if left >= 2 and behind and needed and left + behind >= needed:
+                return end
         return 0
 
     def _needed(self, text: str, start: int, end: int, surname: int) -> int:
