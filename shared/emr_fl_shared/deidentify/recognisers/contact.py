@@ -24,6 +24,8 @@ _WECHAT = re.compile(
     r"(?:[ ]?(?:ID|Id|id|号码?|账号|随访|联系|好友|咨询))?[ ]*(?:[:是为(|])?[ ]*"
     r"([A-Za-z][A-Za-z0-9_-]{4,19}|(?<=[:是为号信VvXx(])[1-9]\d{5,14})(?![A-Za-z0-9_-])"
 )
+# The identifier that WeChat gives an account says itself what it is.
+_OWN_ID = re.compile(r"(?<![A-Za-z0-9])wxid_[a-z0-9]{6,24}")
 
 
 @register
@@ -48,5 +50,7 @@ class Contact:
             yield Span(match.start(), match.end(), "EMAIL", 0.98)
         for match in _QQ.finditer(text):
             yield Span(match.start(1), match.end(1), "QQ", 0.97)
+        for match in _OWN_ID.finditer(text):
+            yield Span(match.start(), match.end(), "WECHAT", 0.96)
         for match in _WECHAT.finditer(text):
             yield Span(match.start(1), match.end(1), "WECHAT", 0.97)

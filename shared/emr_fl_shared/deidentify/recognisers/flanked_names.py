@@ -31,7 +31,7 @@ _DATE = r"(?:19|20)\d\d[-/.年]"
 _GAP = " :\"'"
 # A name in Latin letters: behind a word that stands before names, before a sex or an age, or in pinyin (ZHANG Wei, Li Xiaoming).
 _LATIN = re.compile(
-    r"(?<![A-Za-z])([A-Z][A-Za-z'-]+(?: [A-Z][A-Za-z'-]+){1,2})(?![A-Za-z])([ ]?[,(][ ]?(?:[MF]\b|male|female|男|女|护照|[Pp]assport|\d{1,3}[ ]?(?:岁|y)))?"
+    r"(?<![A-Za-z])([A-Z][A-Za-z'-]+(?: [A-Z][A-Za-z'-]+){1,2})(?![A-Za-z]|[ ]?(?:分|评|征|综合|病|试验|法|量表|指数|标准|手?术|[线瘤菌管囊细支瓣环结]))([ ]?[,(][ ]?(?:[MF]\b|male|female|男|女|护照|[Pp]assport|\d{1,3}[ ]?(?:岁|y)))?"
 )
 _SYLLABLE = r"(?:zh|ch|sh|[bpmfdtnlgkhjqxrzcsyw])?(?:iang|iong|uang|ang|eng|ing|ong|iao|ian|uai|uan|ai|ei|ao|ou|an|en|in|un|ia|ie|iu|ua|ue|ui|uo|a|e|i|o|u|v)"
 _PINYIN = re.compile(
@@ -85,7 +85,13 @@ class FlankedNames:
             left.setdefault(match.end(), (2, False, "RELATIVE_NAME"))
         clinical = self._shape.words_of(text)
         for match in _LATIN.finditer(text):
-            if match.start() in left or match.group(2) or _PINYIN.fullmatch(match.group(1)):
+            begin = match.start()
+            while begin and text[begin - 1] in _GAP:
+                begin -= 1
+            announced = left.get(begin, (0, False))[1] and all(
+                len(part) > 2 for part in match.group(1).split()
+            )
+            if announced or match.group(2) or _PINYIN.fullmatch(match.group(1)):
                 yield Span(*match.span(1), "PATIENT_NAME", 0.85)
         seen: set[int] = set()
         for begin, (worth, whole, kind) in left.items():
@@ -101,10 +107,8 @@ class FlankedNames:
             for start in range(end - 2, max(-1, end - 5), -1):
                 if start not in seen:
                     bounded = start == 0 or not is_chinese(text[start - 1])
-                    found = self._beginning_at(
-                        text, start, int(bounded), bounded, {end: right[end]}, clinical
-                    )
-                    if found:
+                    found = self._beginning_at(text, start, int(bounded), bounded, right, clinical)
+                    if found == end:
                         yield Span(start, found, "PATIENT_NAME", 0.85)
 
     def _beginning_at(
@@ -121,6 +125,7 @@ class FlankedNames:
             given = text[start + surname : end]
             if (
                 end > len(text)
+                or start + surname in right  # 刘主任, 王先生
                 or not shape.may_be_given(given)
                 or (left == 0 and (len(given) < 2 or end not in right))
             ):
