@@ -94,13 +94,15 @@ class NameShape:
         for word in (*stops, *words("protected.txt"), *words("places.txt"), *findings()):
             if len(word) >= 2:
                 entries[word] = len(word)
+        # 于春节, 与健康: prepositions that are surnames, before words that are given names.
+        for word in sections("name_stops.txt")["given"]:
+            entries.update({preposition + word: 1 + len(word) for preposition in "于与和从向"})
         self._words = automaton(entries)
         self._usual = frozenset((*words("name_words.txt"), *words("word_names.txt"))) - {
             "关系",
             "日期",
             "时间",
         }
-        self._everyday = frozenset(sections("name_stops.txt")["given"])
         self.foreign = characters("transliteration.txt")
         self._parts = automaton({part: len(part) for part in words("name_parts.txt")})
         self._part_begins = frozenset(part[0] for part in words("name_parts.txt"))
@@ -134,10 +136,6 @@ class NameShape:
         end = start + surname + 2
         fits = surname and len(text[start:end]) == 3 and self.is_given(text[start + 1 : end])
         return 3 if fits and not clinical.refuse(start, end) else 0
-
-    def is_time(self, part: str) -> bool:
-        """Whether the part of a name behind its surname is a word of the season or the day: 于春节, 向黎明."""
-        return part in self._everyday
 
     def is_common(self, text: str, start: int) -> bool:
         """Whether one of the commonest surnames that are words as well stands at `start`."""

@@ -57,6 +57,15 @@ class FlankedNames:
         for side, kind, cues in rows("name_cues.tsv"):
             before.update({cue: (len(cue), kind) for cue in cues.split("|") if side == "role"})
         self._left = automaton(before)
+        self._title = re.compile(
+            "|".join(
+                cue
+                for kind, _, cues in rows("name_cues.tsv")
+                if kind in ("title", "form")
+                for cue in map(re.escape, cues.split("|"))
+                if is_chinese(cue[0])
+            )
+        )
         self._right = automaton({word: len(word) for word in listed["right"]})
         kin = "|".join(
             sorted((word for word in listed["kin"] if len(word) > 1), key=lambda word: (-len(word), word))
@@ -125,7 +134,7 @@ class FlankedNames:
             given = text[start + surname : end]
             if (
                 end > len(text)
-                or start + surname in right  # 刘主任, 王先生
+                or self._title.match(text, start + surname)  # 刘主任, 王先生
                 or not shape.may_be_given(given)
                 or (left == 0 and (len(given) < 2 or end not in right))
             ):
@@ -149,9 +158,7 @@ class FlankedNames:
                 continue
             if whole and not longer and clinical.begins(start):
                 continue
-            if not clear and (
-                shape.is_time(given) or (len(given) == 2 and clinical.begins(start + surname, end))
-            ):
+            if not clear and len(given) == 2 and clinical.begins(start + surname, end):
                 continue
             return end
         return 0

@@ -66,6 +66,7 @@ _STUDIES = re.compile(
 _SERVES = re.compile(
     r"(?:就职于|任职于|供职于|就业于|工作于|受雇于|服务于)[ ]*([^\s,。;()\[\]、]{2,24}?(?:公司|集团|厂|局|银行|所|院|店|部|场|中心|矿|队|社|校|学|园|站))(?![一-鿿])"
 )
+_NOT_BEHIND = dict.fromkeys("中小", "(?!学(?!生)|[时年叶度量等心部段])") | {"大": "(?!附|学(?!生)|[夫量面棚声])"}
 _NOT_AFTER_ENDING = {"SCHOOL": frozenset("生附"), "EMPLOYER": frozenset("卡账存柜")}
 _AFTER_SHORT_ENDING = frozenset(",。; 上工打做的职任退(、员里当")
 _ANY_ONE = frozenset(("老家", "当地", "外地", "附近", "某", "某某", "我", "本", "该", "此"))
@@ -92,10 +93,8 @@ class Organisations:
             for ending in listed[kind]:
                 self._kind_of.setdefault(ending, _KINDS[kind])
         endings = sorted(self._kind_of, key=lambda ending: (-len(ending), ending))
-        # 第三中学 ends in 中学, not in 三中; 一小时 in neither.
-        self._ending = re.compile(
-            "|".join(e + "(?!学(?!生)|[时年叶度量等心部段])" if e[-1] in "中小" else e for e in endings)
-        )
+        # 第三中学 ends in 中学, not in 三中; 一小时 in neither; 师大附中 not in 师大.
+        self._ending = re.compile("|".join(e + _NOT_BEHIND.get(e[-1], "") for e in endings))
         self._generic = re.compile("|".join(sorted(listed["generic"], key=lambda word: (-len(word), word))))
         stops = sorted(listed["left_stop"], key=lambda word: (-len(word), word))
         self._stop = re.compile("|".join(map(re.escape, stops)))
