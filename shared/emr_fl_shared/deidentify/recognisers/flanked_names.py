@@ -31,7 +31,7 @@ _DATE = r"(?:19|20)\d\d[-/.年]"
 _GAP = " :\"'"
 # A name in Latin letters: behind a word that stands before names, before a sex or an age, or in pinyin (ZHANG Wei, Li Xiaoming).
 _LATIN = re.compile(
-    r"(?<![A-Za-z])([A-Z][A-Za-z'-]+(?: [A-Z][A-Za-z'-]+){1,2})(?![A-Za-z]|[ ]?(?:分|评|征|综合|病|试验|法|量表|指数|标准|手?术|[线瘤菌管囊细支瓣环结]))([ ]?[,(][ ]?(?:[MF]\b|male|female|男|女|护照|[Pp]assport|\d{1,3}[ ]?(?:岁|y)))?"
+    r"([A-Z](?<![A-Za-z].)[A-Za-z'-]+(?: [A-Z][A-Za-z'-]+){1,2})(?![A-Za-z]|[ ]?(?:分|评|征|综合|病|试验|法|量表|指数|标准|手?术|[线瘤菌管囊细支瓣环结]))([ ]?[,(][ ]?(?:[MF]\b|male|female|男|女|护照|[Pp]assport|\d{1,3}[ ]?(?:岁|y)))?"
 )
 _SYLLABLE = r"(?:zh|ch|sh|[bpmfdtnlgkhjqxrzcsyw])?(?:iang|iong|uang|ang|eng|ing|ong|iao|ian|uai|uan|ai|ei|ao|ou|an|en|in|un|ia|ie|iu|ua|ue|ui|uo|a|e|i|o|u|v)"
 _PINYIN = re.compile(
@@ -80,7 +80,7 @@ class FlankedNames:
         self._before = re.compile(
             rf"{_DATE}\d{{1,2}}[-/.月]\d{{1,2}}日?[ ,]{{1,2}}|\d[ ]?床(?:患者|病人)?[ ,:]{{0,2}}"
         )
-        self._kin_alone = re.compile(rf"(?<![一-鿿])[{one}媳婿儿][ ]?:?[ ]?(?=[一-鿿])")
+        self._kin_alone = re.compile(rf"[{one}媳婿儿](?<![一-鿿].)[ ]?:?[ ]?(?=[一-鿿])")
 
     def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:
         """Spans of names between such words; see `Recogniser`."""

@@ -66,7 +66,9 @@ _STUDIES = re.compile(
 _SERVES = re.compile(
     r"(?:就职于|任职于|供职于|就业于|工作于|受雇于|服务于)[ ]*([^\s,。;()\[\]、]{2,24}?(?:公司|集团|厂|局|银行|所|院|店|部|场|中心|矿|队|社|校|学|园|站))(?![一-鿿])"
 )
-_NOT_BEHIND = dict.fromkeys("中小", "(?!学(?!生)|[时年叶度量等心部段])") | {"大": "(?!附|学(?!生)|[夫量面棚声])"}
+_NOT_BEHIND = dict.fromkeys("中小", "(?!学(?!生)|[时年叶度量等心部段])") | {
+    "大": "(?!附|学(?!生)|[夫量面棚声])"
+}
 _NOT_AFTER_ENDING = {"SCHOOL": frozenset("生附"), "EMPLOYER": frozenset("卡账存柜")}
 _AFTER_SHORT_ENDING = frozenset(",。; 上工打做的职任退(、员里当")
 _ANY_ONE = frozenset(("老家", "当地", "外地", "附近", "某", "某某", "我", "本", "该", "此"))
