@@ -61,7 +61,8 @@ def _title_in_chinese(command: Any) -> None:
     shown_by_help.help = "显示本帮助并退出。"
     parameters: list[Any] = [*command.params, shown_by_help]
     for parameter in parameters:
-        parameter.rich_help_panel = "参数" if isinstance(parameter, click.Argument) else "选项"
+        panel = "参数" if isinstance(parameter, click.Argument) else "选项"
+        setattr(parameter, "rich_help_panel", panel)  # noqa: B010  an attribute that only Typer's classes have
     for child in getattr(command, "commands", {}).values():
         child.rich_help_panel = "命令"
         _title_in_chinese(child)
