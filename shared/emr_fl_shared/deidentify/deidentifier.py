@@ -14,6 +14,7 @@ from emr_fl_shared.deidentify.folding import fold
 from emr_fl_shared.deidentify.generalise import Generalisation
 from emr_fl_shared.deidentify.operators import Operator, placeholder
 from emr_fl_shared.deidentify.pseudonym import pseudonym
+from emr_fl_shared.deidentify.recognisers.known import Row
 from emr_fl_shared.deidentify.recurrence import again
 from emr_fl_shared.deidentify.registry import Batched, Recogniser, recognisers
 from emr_fl_shared.deidentify.spans import Span, settle
@@ -116,9 +117,10 @@ class Deidentifier:
 
     def clean(self, record: Record) -> CleanedRecord:
         """As `record`, and the findings by field."""
-        known = dict(record.identifiers)
-        known.setdefault("patient_id", record.patient_id)
-        known.setdefault("record_id", record.record_id)
+        columns = dict(record.identifiers)
+        columns.setdefault("patient_id", record.patient_id)
+        columns.setdefault("record_id", record.record_id)
+        known = Row(columns)
         operators = {**self._operators, **self._generalisation.operators(record, self._key)}
         total: Counter[str] = Counter()
         by_field: dict[str, Counter[str]] = {}

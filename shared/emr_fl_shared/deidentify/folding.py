@@ -37,7 +37,9 @@ def fold(text: str) -> str:
     >>> fold("电话：１３８—００１３—８０００")
     '电话:138-0013-8000'
     """
-    if _OTHERS.search(text):
+    if text.isascii():
+        folded = text.replace("\t", " ")
+    elif _OTHERS.search(text):
         folded = text.translate(_TABLE)
     else:
         folded = text

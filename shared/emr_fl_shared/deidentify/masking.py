@@ -31,6 +31,10 @@ _STATED = re.compile(
 _HISTORY = re.compile(
     r"(?:既往|曾|年前|月前|天前|日前|周前|外院|当地|去年|前年|过去|有[^，,。；;]{0,10}病史|[父母兄弟姐妹子女]|家族|年余前|多年|余年|年起|年在|年于|上级|他院|体检)[^。；;\n]{0,24}$"
 )
+# What each pattern must hold; looking for it is many times faster than the pattern.
+_HAS_ADMITTED = re.compile(rf"{_QUOTE}|诊[拟以]")
+_HAS_FIELD = re.compile("[:：]")
+_HAS_STATED = re.compile("诊断|考虑|拟诊")
 _WANTED = ("诊", "考虑", "收住", "收治", "收入", "印象", "入院")
 
 
@@ -41,9 +45,14 @@ def mask_leakage(text: str) -> tuple[str, int]:
     total = 0
     for _ in range(4):
         count = 0
-        for pattern, may_be_history in ((_ADMITTED, False), (_FIELD, False), (_STATED, True)):
-            text, changed = _take_out(text, pattern, may_be_history)
-            count += changed
+        for pattern, needed, may_be_history in (
+            (_ADMITTED, _HAS_ADMITTED, False),
+            (_FIELD, _HAS_FIELD, False),
+            (_STATED, _HAS_STATED, True),
+        ):
+            if needed.search(text):
+                text, changed = _take_out(text, pattern, may_be_history)
+                count += changed
         total += count
         if not count:
             break

@@ -10,9 +10,8 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
-import ahocorasick
-
-from emr_fl_shared.deidentify.wordlists import automaton, characters, findings, sections, words
+from emr_fl_shared.deidentify.word_finder import WordFinder
+from emr_fl_shared.deidentify.wordlists import characters, findings, sections, words
 
 CHINESE = "一-鿿㐀-䶿"
 """The Chinese characters as a class of a regular expression, without its brackets."""
@@ -38,46 +37,38 @@ def is_chinese(char: str) -> bool:
 
 
 class ClinicalWords:
-    """The clinical and everyday words of one text, looked up when first asked for: most texts never ask."""
+    """The clinical and everyday words of one text, looked up around the place that is asked for."""
 
-    __slots__ = ("_ends", "_machine", "_spans", "_text")
+    __slots__ = ("_finder", "_text")
 
-    def __init__(self, machine: ahocorasick.Automaton, text: str) -> None:
-        self._machine = machine
+    def __init__(self, finder: WordFinder[None], text: str) -> None:
+        self._finder = finder
         self._text = text
-        self._spans: list[tuple[int, int]] | None = None
-        self._ends: dict[int, int] = {}
-
-    def _load(self) -> list[tuple[int, int]]:
-        if self._spans is None:
-            found = [(last - length + 1, last + 1) for last, length in self._machine.iter(self._text)]
-            self._spans = sorted(found)
-            self._ends = dict(self._spans)  # the longest word of each start stays
-        return self._spans
 
     def refuse(self, start: int, end: int) -> bool:
         """Whether a word begins where the name would begin, or the name would cut a word in two."""
-        spans = self._load()
-        if start in self._ends:
-            return True
-        return any(start < first < end < last or first < start < last for first, last in spans)
+        finder, text = self._finder, self._text
+        return (
+            finder.length_at(text, start) > 0
+            or finder.covers(text, end, start + 1, end)
+            or finder.covers(text, start, start - finder.longest_word + 1, start)
+        )
 
     def begins(self, start: int, end: int | None = None) -> bool:
         """Whether a word begins at `start`; one that reaches to `end`, if that is given."""
-        self._load()
-        return self._ends.get(start, 0) >= (end or 1)
+        return self._finder.length_at(self._text, start) >= (end - start if end else 1)
 
     def cut(self, start: int) -> bool:
         """Whether `start` lies inside a word."""
-        return any(first < start < last for first, last in self._load())
+        return self._finder.covers(self._text, start, start - self._finder.longest_word + 1, start)
 
     def hold(self, start: int, end: int) -> bool:
         """Whether the whole of it is a word or the beginning of one, or its end is cut out of one.
 
         Asked instead of `refuse` where the name is one by its looks: 林可欣 begins like 林可霉素 and is none.
         """
-        spans = self._load()
-        return self._ends.get(start, 0) >= end or any(start < first < end < last for first, last in spans)
+        finder, text = self._finder, self._text
+        return finder.length_at(text, start) >= end - start or finder.covers(text, end, start + 1, end)
 
 
 class NameShape:
@@ -89,22 +80,20 @@ class NameShape:
         self.compound = frozenset(sections("surnames.txt")["compound"])
         self.given = characters("given_characters.txt")
         self._never = characters("never_in_names.txt") - self.given
-        entries: dict[str, object] = {}
         stops = sections("name_stops.txt")["words"]
-        for word in (*stops, *words("protected.txt"), *words("places.txt"), *findings()):
-            if len(word) >= 2:
-                entries[word] = len(word)
+        listed = (*stops, *words("protected.txt"), *words("places.txt"), *findings())
+        entries = dict.fromkeys(word for word in listed if len(word) >= 2)
         # 于春节, 与健康: prepositions that are surnames, before words that are given names.
         for word in sections("name_stops.txt")["given"]:
-            entries.update({preposition + word: 1 + len(word) for preposition in "于与和从向"})
-        self._words = automaton(entries)
+            entries.update(dict.fromkeys(preposition + word for preposition in "于与和从向"))
+        self._words: WordFinder[None] = WordFinder(entries)
         self._usual = frozenset((*words("name_words.txt"), *words("word_names.txt"))) - {
             "关系",
             "日期",
             "时间",
         }
         self.foreign = characters("transliteration.txt")
-        self._parts = automaton({part: len(part) for part in words("name_parts.txt")})
+        self._parts: WordFinder[None] = WordFinder(dict.fromkeys(words("name_parts.txt")))
         self._part_begins = frozenset(part[0] for part in words("name_parts.txt"))
 
     def words_of(self, text: str) -> ClinicalWords:
@@ -156,9 +145,8 @@ class NameShape:
         """Tibetan and Mongolian names: two parts in a row wherever they stand, one of three characters and more before what
         follows names."""
         ends: dict[int, int] = {}
-        for last, length in self._parts.iter(text):
-            start = last - length + 1
-            ends[start] = max(last + 1, ends.get(start, 0))
+        for start, part in self._parts.longest(text):
+            ends[start] = start + len(part)
         for start, end in ends.items():
             if end in ends and ends[end] - start >= 4:
                 yield start, ends[end]

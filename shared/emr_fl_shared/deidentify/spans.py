@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -33,6 +34,8 @@ KINDS = (
 )
 """Every kind of identifier; the placeholder of a kind is `[KIND]`."""
 
+_UNCOVERED = re.compile(rb"\0+")
+
 
 class Span(NamedTuple):
     """A finding: characters `start` to `end` (exclusive) of the text are of `kind`; `score` in (0, 1].
@@ -54,19 +57,20 @@ def settle(spans: Iterable[Span]) -> list[Span]:
     touch become one span.
     """
     ordered = sorted(spans, key=lambda span: (-span.score, span.start - span.end, span.start))
+    covered = bytearray(max((span.end for span in ordered), default=0))  # one for a character of a winner
     kept: list[Span] = []
     for span in ordered:
-        pieces = [span]
-        for other in kept:
-            if not pieces:
-                break
-            pieces = [part for piece in pieces for part in _outside(piece, other)]
-        if len(pieces) == 1 and pieces[0] == span:
+        start, end, _, score = span
+        if covered.find(1, start, end) < 0:
             kept.append(span)
-        elif span.score >= (0.85 if span.kind.endswith("_NAME") else 0.9):
+            covered[start:end] = b"\1" * (end - start)
+        elif score >= (0.85 if span.kind.endswith("_NAME") else 0.9):
             # One character over is a slip of the boundary, except in a name: 王芳 on the roster, 王芳华 in the text.
             least = 1 if span.kind.endswith("_NAME") else 2
-            kept.extend(piece for piece in pieces if piece.end - piece.start >= least)
+            for left, right in [piece.span() for piece in _UNCOVERED.finditer(covered, start, end)]:
+                if right - left >= least:
+                    kept.append(span._replace(start=left, end=right))
+                    covered[left:right] = b"\1" * (right - left)
     kept.sort()
     merged: list[Span] = []
     for span in kept:
@@ -76,15 +80,3 @@ def settle(spans: Iterable[Span]) -> list[Span]:
         else:
             merged.append(span)
     return merged
-
-
-def _outside(piece: Span, other: Span) -> list[Span]:
-    """The parts of `piece` that `other` does not cover."""
-    if piece.end <= other.start or other.end <= piece.start:
-        return [piece]
-    parts = []
-    if piece.start < other.start:
-        parts.append(piece._replace(end=other.start))
-    if other.end < piece.end:
-        parts.append(piece._replace(start=other.end))
-    return parts

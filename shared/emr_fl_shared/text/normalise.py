@@ -18,6 +18,7 @@ Clinical signs stay as they are: ↑ ↓ ± + − ℃ ° ‰ ≥ ≤ < > × μ �
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _ONE_TO_ONE: dict[int, str] = {
@@ -76,6 +77,12 @@ _SQUARED_UNITS = {
 _TO_FULL = dict(zip(",;:?!", "，；：？！", strict=True))
 _TO_HALF = {full: half for half, full in _TO_FULL.items()}
 _PUNCTUATION = frozenset(_TO_FULL) | frozenset(_TO_HALF)
+# Any character but those that all steps up to the third leave as they are (but for °C); few notes hold one once `_ONE_TO_ONE` is applied.
+_ODD = re.compile("[^\n -~°±·×Α-Ωα-ωμ—‘’“”…‰℃Ⅰ-ⅿ←-↙≠≤≥①-⑳、。〇《》「」『』【】一-鿿㐀-䶿，；：？！]")
+_HANZI = "一-鿿㐀-䶿〇\U00020000-\U0003ffff"
+_HALF_BESIDE_HANZI = re.compile(f"[,;:?!](?:(?<=[{_HANZI}].)|(?=[{_HANZI}]))")
+_FULL_BETWEEN_DIGITS = re.compile("[，；：？！](?<=[0-9].)(?=[0-9])")
+_BLANKS = re.compile(r"[ \n]{2,}")
 
 
 def is_hanzi(char: str) -> bool:
@@ -163,4 +170,10 @@ def normalise_with_offsets(text: str) -> tuple[str, list[int]]:
 
 def normalise(text: str) -> str:
     """`text` in the one written form that the module's docstring describes."""
-    return normalise_with_offsets(text)[0]
+    plain = text if _ODD.search(text) is None else text.translate(_ONE_TO_ONE)
+    if _ODD.search(plain):
+        return normalise_with_offsets(text)[0]
+    plain = plain.replace("°C", "℃")
+    plain = _HALF_BESIDE_HANZI.sub(lambda match: _TO_FULL[match.group()], plain)
+    plain = _FULL_BETWEEN_DIGITS.sub(lambda match: _TO_HALF[match.group()], plain)
+    return _BLANKS.sub(lambda match: "\n" if "\n" in match.group() else " ", plain).strip(" \n")

@@ -74,3 +74,18 @@ def test_offsets_of_unchanged_characters() -> None:
     result, offsets = normalise_with_offsets(text)
     assert result == "体温 38℃"
     assert [text[offset] for offset in offsets] == ["体", "温", " ", "３", "８", "℃"]
+
+
+@given(
+    st.text(alphabet="一患〇𠀀,;:?!，；：？！（059 \n\t\u3000\u200b°CＣ㎜a·\x7f“”", max_size=16) | CLINICAL
+)
+@settings(max_examples=600, deadline=None)
+def test_the_quick_way_writes_what_the_way_with_offsets_writes(text: str) -> None:
+    assert normalise(text) == normalise_with_offsets(text)[0]
+
+
+def test_every_character_alone_and_between_others() -> None:
+    for code in range(0x110000):
+        text = f"1{chr(code)}C"
+        quick, slow = normalise(text), normalise_with_offsets(text)[0]
+        assert quick == slow, hex(code)

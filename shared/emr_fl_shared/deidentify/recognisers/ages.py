@@ -19,7 +19,8 @@ _PATTERN = re.compile(
     r"|(?<![一二三四五六七八九])九十[一二三四五六七八九]?[余多来几]?[ ]?周?岁(?!以上)"
     r"|一?百(?:零?[一二三四五六七八九]|一?十[一二三四五六七八九]?)?[余多来]?岁(?!以上|[草兰])"
 )
-_CUE = re.compile(r"年龄|[现享今]年|年已|[Aa]ge")
+_HIGH = re.compile(r"9\d|1[012]\d|九十|百")
+_CUE = re.compile(r"[年现享今Aa](?:(?<=年)[龄已]|(?<=[现享今])年|(?<=[Aa])ge)")
 _CUED = re.compile(
     r"(?:年龄|现年|年已|享年|今年|[Aa]ge)[ ]*[:为是|(]?[ ]*((?:9\d|1[01]\d|12[0-5])|九十[一二三四五六七八九]?|一?百零?[一二三四五六七八九]?)(?![\d.岁一二三四五六七八九十]|[ ]?(?:天|日|月|周|小时))"
 )
@@ -35,7 +36,7 @@ class Ages:
 
     def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:
         """Spans of ages of 90 and over; see `Recogniser`."""
-        if "岁" in text or "y" in text or "Y" in text:
+        if ("岁" in text or "y" in text or "Y" in text) and _HIGH.search(text):
             for match in _PATTERN.finditer(text):
                 yield Span(match.start(), match.end(), "AGE90", 0.92)
         if _CUE.search(text):

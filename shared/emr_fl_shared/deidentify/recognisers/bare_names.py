@@ -41,7 +41,7 @@ _SPACED = re.compile(
 )
 _CELL = re.compile(rf"[|/<>\"@①-⑳\t][ ]?([{CHINESE}]{{2,4}})(?=[ ]?(?:[|/<>\"①-⑳\t\n:,]|$))")
 _OPEN_CELL = re.compile(
-    rf"(?:[\n;,]|\d[).、])[ ]?([{CHINESE}]{{2,4}})(?=[ ]?(?:[|/<>\"①-⑳\t]|[ ,]{{1,2}}(?:1[3-9]\d|\d{{6}})))"
+    rf"[\n;,\d](?:(?<!\d)|[).、])[ ]?([{CHINESE}]{{2,4}})(?=[ ]?(?:[|/<>\"①-⑳\t]|[ ,]{{1,2}}(?:1[3-9]\d|\d{{6}})))"
 )
 _ROLES = ("患者", "病人", "患儿")
 _IN_BRACKETS = re.compile(rf"\(([{CHINESE}]{{2,4}})\)")
@@ -78,9 +78,18 @@ class BareNames:
     def __init__(self) -> None:
         self._shape = name_shape()
         self._foreign = characters("transliteration.txt")
-        first = self._shape.clear | self._shape.ambiguous | {name[0] for name in self._shape.compound}
+        shape = self._shape
+        one, first, second, given = (
+            "".join(sorted(characters))
+            for characters in (
+                shape.clear | shape.ambiguous,
+                {name[0] for name in shape.compound},
+                {name[1] for name in shape.compound},
+                shape.given,
+            )
+        )
         self._surname_at = re.compile(
-            f"[{''.join(sorted(first))}](?=.?[{''.join(sorted(self._shape.given))}])"
+            f"[{one}{first}](?:(?<=[{one}])(?=[{given}])|(?<=[{first}])(?=[{second}][{given}]))"
         )
 
     def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:
@@ -104,7 +113,7 @@ class BareNames:
         yield from self._free(text, clinical)
         yield from self._cells(text, clinical)
         yield from self._in_bed(text, clinical)
-        if _BLANKS.search(text):
+        if " " in text and _BLANKS.search(text):
             yield from self._spaced(text)
         for start, end in self._shape.names_without_surname(text):
             if not clinical.hold(start, end):
@@ -188,9 +197,7 @@ class BareNames:
         """A name that fills a cell of a table or list: marks that no sentence has stand around it."""
         shape = self._shape
         cells = [match.span(1) for match in _CELL.finditer(text)]
-        cells += [
-            (start - 1, end - 1) for start, end in (m.span(1) for m in _OPEN_CELL.finditer("\n" + text))
-        ]
+        cells += [(m.start(1) - 1, m.end(1) - 1) for m in _OPEN_CELL.finditer("\n" + text)]
         for start, end in cells:
             surname = shape.surname(text, start)
             given = text[start + surname : end]

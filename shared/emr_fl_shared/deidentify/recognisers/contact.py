@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from emr_fl_shared.deidentify.guarded import Guarded
 from emr_fl_shared.deidentify.registry import register
 from emr_fl_shared.deidentify.spans import Span
 
@@ -19,10 +20,11 @@ _EMAIL = re.compile(
 _QQ = re.compile(
     r"(?:QQ|qq|Qq|扣扣|企鹅)(?:号码|号|群|邮箱)?[ ]*[:是为(|]?[ ]*([1-9](?:[ -]?\d){4,11})(?!\d)"
 )
-_WECHAT = re.compile(
+_WECHAT = Guarded(
     r"(?:微信号码|微信号|微信|WeChat|wechat|Wechat|WECHAT|weixin|VX|vx|V信|v信|薇信|加[VvＶ]|加微|(?<![A-Za-z])(?:wx|WX|[Vv](?=[ ]?:)))"
     r"(?:[ ]?(?:ID|Id|id|号码?|账号|随访|联系|好友|咨询))?[ ]*(?:[:是为(|])?[ ]*"
-    r"([A-Za-z][A-Za-z0-9_-]{4,19}|(?<=[:是为号信VvXx(])[1-9]\d{5,14})(?![A-Za-z0-9_-])"
+    r"([A-Za-z][A-Za-z0-9_-]{4,19}|(?<=[:是为号信VvXx(])[1-9]\d{5,14})(?![A-Za-z0-9_-])",
+    r"[微WwVv薇加]",
 )
 # The identifier that WeChat gives an account says itself what it is.
 _OWN_ID = re.compile(r"(?<![A-Za-z0-9])wxid_[a-z0-9]{6,24}")
@@ -39,14 +41,15 @@ class Contact:
     )
     kinds: tuple[str, ...] = ("EMAIL", "QQ", "WECHAT")
     _cues = re.compile(
-        r"@|[Qq][Qq]|扣扣|企鹅|微信|薇信|[Ww][Ee][Cc][Hh][Aa][Tt]|weixin|VX|vx|[Ww][Xx]|[Vv][信:]|[Vv] :|加[Vv微]"
+        r"[@Qq扣企微薇WwVv加](?:(?<=@)|(?<=[Qq])[Qq]|(?<=扣)扣|(?<=企)鹅|(?<=[微薇])信|(?<=[Ww])(?:[Ee][Cc][Hh][Aa][Tt]|[Xx])"
+        r"|(?<=w)eixin|(?<=V)X|(?<=v)x|(?<=[Vv])(?:[信:]| :)|(?<=加)[Vv微])"
     )
 
     def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:
         """Spans of accounts; see `Recogniser`."""
         if not self._cues.search(text):
             return
-        for match in _EMAIL.finditer(text):
+        for match in _EMAIL.finditer(text) if "@" in text else ():
             yield Span(match.start(), match.end(), "EMAIL", 0.98)
         for match in _QQ.finditer(text):
             yield Span(match.start(1), match.end(1), "QQ", 0.97)

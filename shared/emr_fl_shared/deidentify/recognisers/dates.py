@@ -59,8 +59,11 @@ _CUED = re.compile(
     rf"(?:LMP|lmp|末次月经|末经|PMP|预产期|EDC|出生日期|出生|生日|就诊日期|就诊时间|日期|入院日期|出院日期|手术日期|检查日期|报告日期|采样时间|签名时间)"
     rf"[ ]*(?:时间)?[ ]*[:为是于]?[ ]*((?:{_YEAR}|\d{{2}})?[-/.年]?{_MONTH}[-/.月]{_DAY}[日号]?)(?![\d.]|[ ]?[天周年岁])"
 )
-_DIGITS = re.compile(r"'?\d+")
-_NUMERALS = re.compile(rf"{_NUMERAL}{{4}}年|[一二三四五六七八九十正冬腊]月")
+# A run of digits with behind it what a date has there: 年, 月, a separator and a digit, an English month; or eight digits in a row.
+_DIGITS = re.compile(r"\d(?<!\d\d)(?=\d{7}|\d*[ ]?(?:[年月]|[-/.][ ]?\d|(?:st|nd|rd|th)?[ -]?[JFMASOND]))")
+_NUMERALS = re.compile(
+    rf"[〇零○一二三四五六七八九十正冬腊](?:(?<![十正冬腊]){_NUMERAL}{{3}}年|(?<![〇零○])月)"
+)
 _CUE = re.compile(r"LMP|lmp|PMP|EDC|末经|末次|期|出生|生日|时间")
 
 
@@ -74,12 +77,15 @@ class Dates:
 
     def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:
         """Spans of dates; see `Recogniser`."""
-        # Every digit run is tried, and nothing between them: a note holds ten, and two hundred other places.
+        # Runs of digits are tried, and nothing between them: a note holds ten, and two hundred other places.
         reach = 0
         for digits in _DIGITS.finditer(text):
-            if digits.start() < reach:
+            start = digits.start()
+            if start and text[start - 1] == "'":
+                start -= 1
+            if start < reach:
                 continue
-            match = _PATTERN.match(text, digits.start())
+            match = _PATTERN.match(text, start)
             if match:
                 reach = match.end()
                 yield Span(match.start(), match.end(), "DATE", 0.93)

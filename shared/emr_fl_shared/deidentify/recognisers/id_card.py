@@ -13,18 +13,29 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from emr_fl_shared.deidentify.guarded import Guarded
 from emr_fl_shared.deidentify.registry import register
 from emr_fl_shared.deidentify.spans import Span
 
 _S = r"[ \-.·_]?"
 _YEAR = rf"(?:1{_S}9|2{_S}0){_S}\d{_S}\d"
 _DAY = rf"(?:0{_S}[1-9]|1{_S}[0-2]){_S}(?:0{_S}[1-9]|[12]{_S}\d|3{_S}[01])"
-_EIGHTEEN = re.compile(
-    rf"(?<!\d)[1-9](?:{_S}\d){{5}}{_S}{_YEAR}{_S}{_DAY}(?:{_S}\d){{3}}{_S}[\dXx*](?![A-Za-z](?![.、):]))"
+_EIGHTEEN = Guarded(
+    rf"(?<!\d)[1-9](?:{_S}\d){{5}}{_S}{_YEAR}{_S}{_DAY}(?:{_S}\d){{3}}{_S}[\dXx*](?![A-Za-z](?![.、):]))",
+    r"[1-9](?<!\d.)(?=(?:[ \-.·_]?\d){12})",
 )
-_FIFTEEN = re.compile(r"(?<![\d.])[1-8]\d{5}\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}(?!\d)")
-_LOOSE = re.compile(r"(?<![\d.])[1-9]\d{16}[\dXx](?![\d]|[A-Za-z](?![.、):]))")
-_MASKED = re.compile(r"(?<!\d)[1-9]\d{2,9}[*xX]{4,12}\d{0,4}[\dXx]?(?![\dA-Za-z*])")
+_FIFTEEN = Guarded(
+    r"(?<![\d.])[1-8]\d{5}\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}(?!\d)",
+    r"[1-8](?<![\d.].)(?=\d{14})",
+)
+_LOOSE = Guarded(
+    r"(?<![\d.])[1-9]\d{16}[\dXx](?![\d]|[A-Za-z](?![.、):]))",
+    r"[1-9](?<![\d.].)(?=\d{16})",
+)
+_MASKED = Guarded(
+    r"(?<!\d)[1-9]\d{2,9}[*xX]{4,12}\d{0,4}[\dXx]?(?![\dA-Za-z*])",
+    r"[1-9](?<!\d.)(?=\d{2,9}[*xX])",
+)
 _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 
 

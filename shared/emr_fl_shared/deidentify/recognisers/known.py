@@ -52,8 +52,42 @@ _FAMILIAR = re.compile(r"(?<![一-鿿])[老小阿]")
 _AFTER_FAMILIAR = re.compile(r"[,。;: ]|[自诉说称因来平系为的家今昨]|$")
 _BED = re.compile(r"[ ]?(?:号床|号病床|床)(?![边旁位垫])")
 _JOINED = re.compile(r"[\dA-Za-z.~/-]")
+_SEPARATORS = dict.fromkeys(map(ord, " -.·_/"))  # what may stand between digits
 _SHORTEST_NUMBER = 5
 _SHORTEST_ADDRESS = 5
+
+
+class Row(dict[str, str]):
+    """The identifier columns of one row, read once for all its texts. Its columns must not change.
+
+    `wanted`: what to look for, folded, in the order of the columns: name, number (letters and digits alone), word, address or bed;
+    the value; its kind.
+    """
+
+    __slots__ = ("wanted",)
+
+    def __init__(self, known: Mapping[str, str]) -> None:
+        super().__init__(known)
+        self.wanted = tuple(part for key, raw in known.items() if raw for part in _wanted(key, raw))
+
+
+def _wanted(key: str, raw: str) -> Iterator[tuple[str, str, str]]:
+    """What to look for of one column; a number needs five letters or digits, one of them a digit."""
+    value = fold(raw).strip()
+    if key in _NAMES:
+        for part in _SEVERAL.split(value):
+            if len(part.strip()) >= 2:
+                yield "name", part.strip(), _NAMES[key]
+    elif key in _NUMBERS:
+        number = "".join(filter(str.isalnum, value)).upper()
+        if len(number) >= _SHORTEST_NUMBER and any(map(str.isdigit, number)):
+            yield "number", number, _NUMBERS[key]
+    elif key in _WORDS:
+        yield "word", value, _WORDS[key]
+    elif key == "address":
+        yield "address", value.replace(" ", ""), "ADDRESS"
+    elif key == "bed":
+        yield "bed", value, "BED_NUM"
 
 
 @register
@@ -73,31 +107,25 @@ class Known:
 
     def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:
         """Spans of the row's own identifiers; see `Recogniser`."""
-        compact: tuple[str, list[int]] | None = None
-        for key, raw in known.items():
-            if not raw:
-                continue
-            value = fold(raw).strip()
-            if key in _NAMES:
-                for part in _SEVERAL.split(value):
-                    yield from self._name(text, part.strip(), _NAMES[key])
-            elif key in _NUMBERS:
-                wanted = "".join(char for char in value if char.isalnum()).upper()
-                if len(wanted) < _SHORTEST_NUMBER or not any(char.isdigit() for char in wanted):
-                    continue
-                if compact is None:
-                    compact = _compact(text)
-                yield from self._number(text, wanted, _NUMBERS[key], compact)
-            elif key in _WORDS:
-                yield from self._exact(text, value, _WORDS[key])
-            elif key == "address":
+        if not known:
+            return
+        row = known if isinstance(known, Row) else Row(known)
+        compact = ""
+        for what, value, kind in row.wanted:
+            if what == "number":
+                compact = compact or text.translate(_SEPARATORS).upper()
+                if value in compact:
+                    yield from self._number(text, value, kind)
+            elif what == "name":
+                yield from self._name(text, value, kind)
+            elif what == "word":
+                yield from self._exact(text, value, kind)
+            elif what == "address":
                 yield from self._address(text, value)
-            elif key == "bed":
+            else:
                 yield from self._bed(text, value)
 
     def _name(self, text: str, name: str, kind: str) -> Iterator[Span]:
-        if len(name) < 2:
-            return
         chinese = all("一" <= char <= "鿿" or char == "·" for char in name)
         if not chinese:
             for match in re.finditer(re.escape(name), text, re.IGNORECASE):
@@ -134,8 +162,8 @@ class Known:
             at = text.find(value, at + len(value))
 
     @staticmethod
-    def _number(text: str, wanted: str, kind: str, compact: tuple[str, list[int]]) -> Iterator[Span]:
-        joined, offsets = compact
+    def _number(text: str, wanted: str, kind: str) -> Iterator[Span]:
+        joined, offsets = _compact(text)
         at = joined.find(wanted)
         while at >= 0:
             start, end = offsets[at], offsets[at + len(wanted) - 1] + 1
@@ -148,7 +176,6 @@ class Known:
 
     def _address(self, text: str, value: str) -> Iterator[Span]:
         """The longest parts of the address, five characters and more, that stand in the text."""
-        value = value.replace(" ", "")
         start = 0
         while start + _SHORTEST_ADDRESS <= len(value):
             end = start + _SHORTEST_ADDRESS
@@ -178,5 +205,6 @@ class Known:
 
 def _compact(text: str) -> tuple[str, list[int]]:
     """Letters and digits of the text without what may stand between digits, and where each of them stood."""
-    offsets = [index for index, char in enumerate(text) if char not in " -.·_/"]
-    return "".join([text[index] for index in offsets]).upper(), offsets
+    offsets = [index for index, char in enumerate(text) if ord(char) not in _SEPARATORS]
+    capitals = ((text[index], text[index].upper()) for index in offsets)
+    return "".join(upper if len(upper) == 1 else char for char, upper in capitals), offsets

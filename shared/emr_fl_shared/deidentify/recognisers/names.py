@@ -28,7 +28,8 @@ from typing import NamedTuple
 from emr_fl_shared.deidentify.name_shape import CHINESE, ClinicalWords, is_chinese, name_shape
 from emr_fl_shared.deidentify.registry import register
 from emr_fl_shared.deidentify.spans import Span
-from emr_fl_shared.deidentify.wordlists import automaton, rows, sections
+from emr_fl_shared.deidentify.word_finder import WordFinder
+from emr_fl_shared.deidentify.wordlists import rows, sections
 
 _RUN = re.compile(f"[{CHINESE}·]+")
 _AFTER_LABEL = re.compile(r"(?:\s*\([^)\n]{0,8}\))?[ ]*([:|>\[(=])?[\"' ]*")
@@ -96,7 +97,6 @@ def _spread(cue: str) -> Iterator[str]:
 class _Cue(NamedTuple):
     type: str
     kind: str
-    length: int
 
 
 @register
@@ -118,16 +118,16 @@ class Names:
         self._shape = name_shape()
         self._values = frozenset(sections("name_stops.txt")["values"])
         self._no_names = tuple(value for value in self._values if len(value) > 1)
-        entries: dict[str, object] = {}
+        entries: dict[str, _Cue] = {}
         titles: set[str] = set()
         for cue_type, kind, listed in rows("name_cues.tsv"):
             for cue in listed.split("|"):
                 for written in (cue, *_spread(cue)):
-                    entries.setdefault(written, _Cue(cue_type, kind, len(written)))
+                    entries.setdefault(written, _Cue(cue_type, kind))
                 if cue_type == "title":
                     titles.add(cue)  # 主任 is a title behind a name and a role before one
         self._titles = frozenset(titles)
-        self._cues = automaton(entries)
+        self._cues = WordFinder(entries)
 
     def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:
         """Spans of announced names; see `Recogniser`."""
@@ -135,8 +135,8 @@ class Names:
         if not cues:
             return
         clinical = self._shape.words_of(text)
-        for start, cue in cues:
-            end = start + cue.length
+        for start, end in cues:
+            cue = self._cues[text[start:end]]
             if cue.type == "label":
                 strong = _STRONG_LABEL.search(text, start, end) is not None
                 weak = text[start:end] in _WEAK_LABELS
@@ -149,16 +149,14 @@ class Names:
                 if cue.type == "role":
                     yield from self._after_role(text, end, cue.kind, clinical)
 
-    def _cues_in(self, text: str) -> list[tuple[int, _Cue]]:
-        """Cues from left to right; one that lies inside a longer one is left out."""
-        found = [(last - cue.length + 1, cue) for last, cue in self._cues.iter(text)]
-        found.sort(key=lambda item: (item[0], -item[1].length))
-        kept: list[tuple[int, _Cue]] = []
+    def _cues_in(self, text: str) -> list[tuple[int, int]]:
+        """Start and end of cues from left to right; one that lies inside a longer one is left out."""
+        kept: list[tuple[int, int]] = []
         reach = -1
-        for start, cue in found:
-            if start + cue.length > reach:
-                kept.append((start, cue))
-                reach = start + cue.length
+        for start, cue in self._cues.longest(text):
+            if start + len(cue) > reach:
+                reach = start + len(cue)
+                kept.append((start, reach))
         return kept
 
     def _after_label(

@@ -15,50 +15,79 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from emr_fl_shared.deidentify.guarded import Guarded
 from emr_fl_shared.deidentify.registry import register
 from emr_fl_shared.deidentify.spans import Span
-from emr_fl_shared.deidentify.wordlists import automaton, rows
+from emr_fl_shared.deidentify.word_finder import WordFinder
+from emr_fl_shared.deidentify.wordlists import rows
 
 _VALUE = (
     r"([A-Za-z]{0,6}[- ]?(?=[\dA-Za-z*-]*\d)[\dA-Za-z*]{2,}(?:-[\dA-Za-z*]+){0,4}"
     r"(?:[ -]\d{3,}(?![\d年月天日周小岁次./:%-]))*[Xx]?)"
 )
+# Where letters begin that six digits follow.
+_LETTERS = r"[A-Za-z](?<![A-Za-z0-9].)(?=[A-Z]{0,4}[- ]?\d{6})"
+_HAS_LETTERS = re.compile(_LETTERS)
 _SHORT_KINDS = frozenset(("VISIT_NUM", "RECORD_NUM", "EXAM_NUM"))
-_BED = re.compile(
+_BED = Guarded(
     r"(?:床号|床位号|床位)[ ]*[:为是]?[ ]*[(|]?[ ]*((?:加|[A-Z])?[ +-]?\d{1,4}(?:[ -]?\d{1,3})?[A-Za-z]?(?:号病床|号床|床|号)?)(?![\d./%])"
     r"|((?<![\d.\-~+])(?<!(?<![\d-])\d/)(?<!(?<![\d-])\d\d/)(?:[A-Z加]|ICU|EICU|CCU|NICU|抢|观|监)?[+-]?\d{1,4}[A-Za-z]?(?:[+-]\d{1,3})?[ ]?(?:号病床|病床|号床|床)(?![边旁位垫单头尾上下日次架板栏档挡帘沿的轻活患头])"
-    r"|(?<![\d.\-~+])(?<!(?<![\d-])\d/)(?<!(?<![\d-])\d\d/)(?:[A-Z加]|ICU|EICU|CCU|NICU|抢|观|监)?[+-]?\d{1,4}[A-Za-z]?[ ]?(?:号病床|病床|号床|床)(?=患者|患儿|头[晕痛昏]|上[腹肢感呼午]))"
+    r"|(?<![\d.\-~+])(?<!(?<![\d-])\d/)(?<!(?<![\d-])\d\d/)(?:[A-Z加]|ICU|EICU|CCU|NICU|抢|观|监)?[+-]?\d{1,4}[A-Za-z]?[ ]?(?:号病床|病床|号床|床)(?=患者|患儿|头[晕痛昏]|上[腹肢感呼午]))",
+    r"[床A-Z加抢观监+\-\d](?<!\d\d)(?:(?<=床)|(?=[\dA-Za-z+\- 号病]{0,16}床))",
 )
 _BED_SHARED = re.compile(r"(?:共|有|张|增|开放|设|余|占)$")
-_PLATE = re.compile(
+_PLATE = Guarded(
     r"(?<![A-Za-z0-9])[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-HJ-NP-Z][ ·.-]?"
-    r"(?=[A-HJ-NP-Z0-9]{0,5}\d)(?:[A-HJ-NP-Z0-9]{6}|[A-HJ-NP-Z0-9]{5}|[A-HJ-NP-Z0-9]{4}[挂学警港澳试超])(?![A-Za-z0-9])"
+    r"(?=[A-HJ-NP-Z0-9]{0,5}\d)(?:[A-HJ-NP-Z0-9]{6}|[A-HJ-NP-Z0-9]{5}|[A-HJ-NP-Z0-9]{4}[挂学警港澳试超])(?![A-Za-z0-9])",
+    r"[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼](?=[A-HJ-NP-Z])",
 )
-_PASSPORT = re.compile(r"(?<![A-Za-z0-9])(?:E[A-HJ-NP-Z]\d{7}|[EGegKk]\d{8}|[DSPKN]E?\d{7,8})(?![A-Za-z0-9])")
-_PERMIT = re.compile(r"(?<![A-Za-z0-9])[HMChmc][A-Z]?\d{8}(?:\d{2})?(?![A-Za-z0-9])")
-_BANK = re.compile(r"(?<![\d.])[3-6]\d{3}(?:[ -]?\d{4}){2,3}(?:[ -]?\d{1,3})?(?![\d.])")
+_PASSPORT = Guarded(
+    r"(?<![A-Za-z0-9])(?:E[A-HJ-NP-Z]\d{7}|[EGegKk]\d{8}|[DSPKN]E?\d{7,8})(?![A-Za-z0-9])",
+    _LETTERS,
+)
+_PERMIT = Guarded(
+    r"(?<![A-Za-z0-9])[HMChmc][A-Z]?\d{8}(?:\d{2})?(?![A-Za-z0-9])",
+    _LETTERS,
+)
+_BANK = Guarded(
+    r"(?<![\d.])[3-6]\d{3}(?:[ -]?\d{4}){2,3}(?:[ -]?\d{1,3})?(?![\d.])",
+    r"[3-6](?<![\d.].)(?=\d{3}[ -]?\d{4})",
+)
+_CARD_LONG = re.compile(r"\d(?:[ -]?\d){14}")
 _LONG_RUN = re.compile(r"\d(?:[ -]?\d){5}")
 _PLATE_START = re.compile(r"[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-HJ-NP-Z]")
-_LETTERED = re.compile(r"(?<![A-Za-z0-9])([A-Z]{2,5})[- ]?\d{7,16}(?![A-Za-z0-9.])")
+_LETTERED = Guarded(
+    r"(?<![A-Za-z0-9])([A-Z]{2,5})[- ]?\d{7,16}(?![A-Za-z0-9.])",
+    _LETTERS,
+)
 _EXAM_LETTERS = frozenset(
     ("CT", "MR", "MRI", "DR", "CR", "US", "XR", "BL", "PET", "ECG", "EEG", "BC", "NJ", "WJ", "RIS")
 )
-_BARE = re.compile(
-    r"(?<![\dA-Za-z.+×*~-])(?:0{2}\d{5,}|0\d{7,}|\d{8,}|(?<=[/|])\d{6,}(?=[/|])|\d{6,}(?=这个号|的号))(?![\d.])(?!\s?(?:[A-Za-z×%‰μ万亿个拷]|/(?![\d+加]|[A-Z]-\d)|-\d))"
+_BARE = Guarded(
+    r"(?<![\dA-Za-z.+×*~-])(?:0{2}\d{5,}|0\d{7,}|\d{8,}|(?<=[/|])\d{6,}(?=[/|])|\d{6,}(?=这个号|的号))(?![\d.])(?!\s?(?:[A-Za-z×%‰μ万亿个拷]|/(?![\d+加]|[A-Z]-\d)|-\d))",
+    r"\d(?<![\dA-Za-z.+×*~-].)(?=\d{5})",
 )
 # Any 编号 or 号码, and a number of five digits and more behind it; lots of drugs and codes of diagnoses are none of a person.
-_ANY_NUMBER = re.compile(
+_ANY_NUMBER = Guarded(
     rf"(?:(?:号|号码|流水|序列)(?<!批号)(?<!型号)(?<!文号)(?<![格类病断术因点]编号)(?=[ ]?[:(|#A-Za-z\d])|(?:ID|Id|NO|No|№)(?=[ ]?[.:(|#\d]))"
-    rf"[ ]*(?:[:#.是为]|No\.?)?[ ]*[(|\[]?[ ]*{_VALUE}"
+    rf"[ ]*(?:[:#.是为]|No\.?)?[ ]*[(|\[]?[ ]*{_VALUE}",
+    r"[号流序IN№]",
 )
 # An accession number: letters or none, year, hyphen, number (S23-10234, 2023-18273, MR-2023-00417); 2019-2023 are years.
-_ACCESSION = re.compile(
-    r"(?<![\dA-Za-z.+/×*~-])(?:[A-Z]{1,4}-?)?(?:(?:19|20)\d{2}-(?!(?:19|20)\d{2}(?!\d))\d{4,7}|(?:19|20)\d{6}-\d{2,5}|(?<=[A-Z])\d{2}-\d{4,6}|[0-4]\d-\d{5})(?![\d./~-]|[ ]?[A-Za-z%×])"
+_ACCESSION = Guarded(
+    r"(?<![\dA-Za-z.+/×*~-])(?:[A-Z]{1,4}-?)?(?:(?:19|20)\d{2}-(?!(?:19|20)\d{2}(?!\d))\d{4,7}|(?:19|20)\d{6}-\d{2,5}|(?<=[A-Z])\d{2}-\d{4,6}|[0-4]\d-\d{5})(?![\d./~-]|[ ]?[A-Za-z%×])",
+    r"[A-Z\d](?<![\dA-Za-z.+/×*~-].)(?=[A-Z]{0,3}-?\d{0,8}-\d)",
 )
 # A letter and six digits and more: no value of a measurement looks like it.
-_LETTER_RUN = re.compile(r"(?<![A-Za-z0-9])[A-Z]-?\d{6,12}(?:-\d{1,3})?(?![A-Za-z0-9.])")
+_LETTER_RUN = Guarded(
+    r"(?<![A-Za-z0-9])[A-Z]-?\d{6,12}(?:-\d{1,3})?(?![A-Za-z0-9.])",
+    _LETTERS,
+)
 # Identity cards of Hong Kong (with a letter) and Macao end in a bracketed check digit.
-_HONG_KONG = re.compile(r"(?<![A-Za-z0-9])[A-Z]{1,2}\d{6}[ ]?\([\dA]\)")
+_HONG_KONG = Guarded(
+    r"(?<![A-Za-z0-9])[A-Z]{1,2}\d{6}[ ]?\([\dA]\)",
+    _LETTERS,
+)
 _MACAO = re.compile(r"(?:澳门|身份证|证件|证号|号码)[^\d\n,。;]{0,8}([157]/?\d{6}[ /]?\(\d\))")
 _TIME_STAMP = re.compile(
     r"20[0-4]\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[01]\d|2[0-3])[0-5]\d(?:[0-5]\d)?$"
@@ -99,7 +128,7 @@ class Numbers:
         for kind, listed in rows("number_cues.tsv"):
             for cue in listed.split("|"):
                 self._kind[cue] = "RECORD_NUM" if kind == "STAFF_NUM" else kind
-        self._cues = automaton({cue: (len(cue), kind) for cue, kind in self._kind.items()})
+        self._cues = WordFinder(self._kind)
         self._value = re.compile(
             rf"(?:码|编号|号)?(?:\([^)\n]{{0,6}}\))?(?:[ ]?(?:No|NO|ID)\.?)?[ ]*[:#.是为]?[ ]*[(|\[\"“]?[ ]*{_VALUE}"
         )
@@ -108,16 +137,17 @@ class Numbers:
         """Spans of numbers; see `Recogniser`."""
         if not self._digits.search(text):
             return
-        for last, (length, kind) in self._cues.iter(text):
-            match = self._value.match(text, last + 1)
+        for start, cue in self._cues.all(text):
+            match = self._value.match(text, start + len(cue))
             if not match:
                 continue
+            kind = self._kind[cue]
             digits = sum(char.isdigit() for char in match.group(1))
             if kind == "VISIT_NUM" and 16 <= digits <= 19 and match.group(1)[0] in "3456":
                 kind = "BANK_CARD"  # 卡号 alone may be either
             if digits >= (3 if kind in _SHORT_KINDS else 5) or (kind == "PLATE" and digits):
                 # 银行卡号 ends in 卡号: the longer words decide the kind.
-                yield Span(match.start(1), match.end(1), kind, 0.94 + length / 1000)
+                yield Span(match.start(1), match.end(1), kind, 0.94 + len(cue) / 1000)
         for match in _ANY_NUMBER.finditer(text):
             if sum(char.isdigit() for char in match.group(1)) >= 5:
                 yield Span(match.start(1), match.end(1), "RECORD_NUM", 0.86)
@@ -135,20 +165,21 @@ class Numbers:
     @staticmethod
     def _unannounced(text: str) -> Iterator[Span]:
         """Shapes that need no words in front of them."""
-        for pattern, kind in ((_PASSPORT, "PASSPORT"), (_PERMIT, "PERMIT"), (_HONG_KONG, "PERMIT")):
-            for match in pattern.finditer(text):
-                yield Span(match.start(), match.end(), kind, 0.9)
-        for match in _BANK.finditer(text):
+        if _HAS_LETTERS.search(text):
+            for pattern, kind in ((_PASSPORT, "PASSPORT"), (_PERMIT, "PERMIT"), (_HONG_KONG, "PERMIT")):
+                for match in pattern.finditer(text):
+                    yield Span(match.start(), match.end(), kind, 0.9)
+            for match in _LETTERED.finditer(text):
+                kind = "EXAM_NUM" if match.group(1) in _EXAM_LETTERS else "RECORD_NUM"
+                yield Span(match.start(), match.end(), kind, 0.85)
+            for match in _LETTER_RUN.finditer(text):
+                yield Span(match.start(), match.end(), "RECORD_NUM", 0.8)
+        for match in _BANK.finditer(text) if _CARD_LONG.search(text) else ():
             compact = re.sub(r"[ -]", "", match.group())
             if 15 <= len(compact) <= 19 and luhn_fits(compact):
                 yield Span(match.start(), match.end(), "BANK_CARD", 0.92)
-        for match in _LETTERED.finditer(text):
-            kind = "EXAM_NUM" if match.group(1) in _EXAM_LETTERS else "RECORD_NUM"
-            yield Span(match.start(), match.end(), kind, 0.85)
-        for match in _ACCESSION.finditer(text):
+        for match in _ACCESSION.finditer(text) if "-" in text else ():
             yield Span(match.start(), match.end(), "EXAM_NUM", 0.94)
-        for match in _LETTER_RUN.finditer(text):
-            yield Span(match.start(), match.end(), "RECORD_NUM", 0.8)
         for match in _BARE.finditer(text):
             if not _TIME_STAMP.match(match.group()):
                 yield Span(match.start(), match.end(), "RECORD_NUM", 0.8)

@@ -16,9 +16,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from emr_fl_shared.deidentify.guarded import Guarded
 from emr_fl_shared.deidentify.registry import register
 from emr_fl_shared.deidentify.spans import Span
-from emr_fl_shared.deidentify.wordlists import automaton, rows, words
+from emr_fl_shared.deidentify.word_finder import WordFinder
+from emr_fl_shared.deidentify.wordlists import rows, words
 
 _KINDS = {"hospital": "HOSPITAL", "school": "SCHOOL", "employer": "EMPLOYER"}
 _LONGEST = 22
@@ -29,16 +31,18 @@ _BRANCH = re.compile(
     r"[^\W\da-zA-Z的了在上工]{1,8}?(?:分公司|分店|旗舰店|加盟店|门店|店|站点|营业部|营业厅|网点|项目部|分部|分局|分厂|车间|支行|分行|分理处)(?![一-鿿]{0,1}长)"
 )
 _NUMBER = r"(?:[一二三四五六七八九十]{1,3}|\d{1,3})"
-_SHORT_HOSPITAL = re.compile(
+_SHORT_HOSPITAL = Guarded(
     r"(?:[省市县区]|医大|医科大|中医大|附属|附|军大|大学)(?:第)?[一二三四五六七八九十](?:附)?院"
-    r"|[省市区县](?:中医|妇幼|立|人民|肿瘤|儿童|胸科|中心)院|\d{3}医院"
+    r"|[省市区县](?:中医|妇幼|立|人民|肿瘤|儿童|胸科|中心)院|\d{3}医院",
+    r"[省市县区医中附军大\d](?=.{1,6}院)",
 )
 _VISIT = r"(?=就诊|住院|诊治|诊断|复查|手术|门诊|看病|治疗|行|查|会诊|随访|转|确诊)"
 _AFTER_HOSPITAL = re.compile(
     r"[ ]?(?:东院|西院|南院|北院|本部|分院|新院区|老院区|总院|[东西南北中]院区|.{1,4}院区)"
 )
-_WARD = re.compile(
-    rf"(?:{_NUMBER}(?:病区|病房|疗区|区)|[ABCD]\d?(?:病区|区)|{_NUMBER}号?楼{_NUMBER}(?:层|楼|病区))"
+_WARD = Guarded(
+    rf"(?:{_NUMBER}(?:病区|病房|疗区|区)|[ABCD]\d?(?:病区|区)|{_NUMBER}号?楼{_NUMBER}(?:层|楼|病区))",
+    r"[一二三四五六七八九十\dA-D](?=[一二三四五六七八九十\d]{0,2}[病疗区号楼])",
 )
 _WARD_BEHIND = re.compile(r"住院|治疗|收|就诊|[,。;]|$|加?\d")
 _ORDINAL = re.compile(
@@ -101,7 +105,7 @@ class Organisations:
         stops = sorted(listed["left_stop"], key=lambda word: (-len(word), word))
         self._stop = re.compile("|".join(map(re.escape, stops)))
         self._departments = re.compile("|".join(words("departments.txt")))
-        self._named = automaton({word: len(word) for word in words("departments.txt")})
+        self._named: WordFinder[None] = WordFinder(dict.fromkeys(words("departments.txt")))
         short = "|".join(words("known_hospitals.txt"))
         self._known_hospital = re.compile(rf"(?<=[于在到至赴往从由经])(?:{short}){_VISIT}")
         places = "|".join(words("places.txt"))
@@ -217,15 +221,11 @@ class Organisations:
         """A department where the patient is or was: a bed or a person of it behind, or words of a stay around it."""
         if "科" not in text and "病房" not in text:
             return
-        longest: dict[int, int] = {}
-        for last, length in self._named.iter(text):
-            start = last - length + 1
-            longest[start] = max(longest.get(start, 0), last + 1)
         reach = 0
-        for start, end in sorted(longest.items()):
+        for start, name in self._named.longest(text):
             if start < reach:
                 continue
-            reach = end
+            reach = end = start + len(name)
             if _WARD.match(text, end):
                 continue  # see `_wards`
             before, behind = text[max(0, start - 8) : start], text[end : end + 14]

@@ -15,21 +15,32 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from emr_fl_shared.deidentify.guarded import Guarded
 from emr_fl_shared.deidentify.registry import register
 from emr_fl_shared.deidentify.spans import Span
 
 _S = r"(?:[ \-.·_]| {2})?"
 _EXTENSION = r"(?:[ ]?(?:转分机|转接|转|分机号?|[-*]|ext\.?)[ :]{0,2}\d{1,5}(?!\d))?"
-_MOBILE = re.compile(
-    rf"(?<![\d])(?:(?:\+|\(\+?|00)?86\)?[ -]?|0)?1[3-9]{_S}\d(?:{_S}\d){{8}}(?:(?!\d)|(?=\d{{1,2}}[.、)]\D)|(?=\d[.、)]$))"
+_MOBILE = Guarded(
+    rf"(?<![\d])(?:(?:\+|\(\+?|00)?86\)?[ -]?|0)?1[3-9]{_S}\d(?:{_S}\d){{8}}(?:(?!\d)|(?=\d{{1,2}}[.、)]\D)|(?=\d[.、)]$))",
+    r"[+(081](?<!\d.)(?:(?<=1)[3-9]|(?<=8)6|(?<=0)[01]|(?<=[+(])[+8])",
 )
-_LAND = re.compile(r"(?<![\d.])(?:\(0\d{2,3}\)|0\d{2,3})[ -]{0,2}[2-8]\d{2,3}[ -]?\d{4}(?!\d)" + _EXTENSION)
-_SERVICE = re.compile(r"(?<!\d)[48]00[ -]?\d{3,4}[ -]?\d{3,4}(?!\d)")
+_LAND = Guarded(
+    r"(?<![\d.])(?:\(0\d{2,3}\)|0\d{2,3})[ -]{0,2}[2-8]\d{2,3}[ -]?\d{4}(?!\d)" + _EXTENSION,
+    r"[(0](?<![\d.].)(?=\d\d)",
+)
+_SERVICE = Guarded(
+    r"(?<!\d)[48]00[ -]?\d{3,4}[ -]?\d{3,4}(?!\d)",
+    r"[48](?<!\d.)(?=00)",
+)
 _CUE = re.compile(
     r"(?:宅电|传真|FAX|Fax|fax|咨询|热线|总机|值班室|护士站|办公室|内线|回电|联系电话|联系方式|联系号码|电话号码|手机号码|电话|手机号|手机|座机|固话|分机|致电|拨打|来电|tel(?:ephone)?|mobile|phone|TEL|Tel|Phone|Mobile)"
     r"(?:[\u4e00-\u9fff]{0,3}\))?[ ]*[:#是为(|]?[ ]*(\+?\(?\d(?:[ \-()]?\d){5,14}" + _EXTENSION + ")"
 )
-_MASKED = re.compile(r"(?<!\d)1[3-9]\d[*xX]{4,8}\d{0,4}(?!\d)")
+_MASKED = Guarded(
+    r"(?<!\d)1[3-9]\d[*xX]{4,8}\d{0,4}(?!\d)",
+    r"1(?<!\d.)(?=\d\d[*xX])",
+)
 _TAIL = re.compile(r"(?:尾号|后[四4]位|末[四4]位)[ ]*[:是为]?[ ]*(\d{4})(?!\d)")
 
 
