@@ -328,14 +328,23 @@ def label_row_parameters(model: nn.Module, labels: int) -> tuple[str, ...]:
     return tuple(f"{name}.{part}" for part, _ in layer.named_parameters())
 
 
+_ENCODED_AT_ONCE = 1024
+
+
 def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> list[list[int]]:
     """Token ids of each text, special tokens included, cut at `max_length`."""
-    if not texts:
-        return []
-    encoded = tokenizer(
-        list(texts), truncation=True, max_length=max_length, padding=False, return_attention_mask=False
-    )
-    return [list(row) for row in encoded["input_ids"]]
+    ids: list[list[int]] = []
+    for first in range(0, len(texts), _ENCODED_AT_ONCE):
+        # a tokeniser's answer holds far more than the ids: offsets, masks and words of every token
+        encoded = tokenizer(
+            list(texts[first : first + _ENCODED_AT_ONCE]),
+            truncation=True,
+            max_length=max_length,
+            padding=False,
+            return_attention_mask=False,
+        )
+        ids += [list(row) for row in encoded["input_ids"]]
+    return ids
 
 
 def predict_logits(
