@@ -92,7 +92,7 @@ def no_core_dumps() -> None:
     The limit of size 0 goes over to all children. A program that takes dumps through a pipe (`core_pattern`) never hears of
     it, so on Linux the process is also made not dumpable; that is asked for again after every exec.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0)
 

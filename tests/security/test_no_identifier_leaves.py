@@ -233,7 +233,7 @@ def test_what_crossed_the_line_was_captured(seen: Seen) -> None:
 
 
 def test_a_crash_leaves_no_image_of_the_memory(seen: Seen) -> None:
-    assert seen.core_limits == {(0, 0)}
+    assert {soft for soft, _ in seen.core_limits} == {0}
     assert not list((seen.around / "cwd").iterdir())
 
 

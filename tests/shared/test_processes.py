@@ -147,17 +147,18 @@ def test_a_child_has_the_quiet_environment(tmp_path: Path, started: list[subproc
 def test_a_crash_leaves_no_core_dump(kept: bool, tmp_path: Path) -> None:
     """With the limit lifted, as on a machine where somebody debugs."""
     setting = "" if kept else "from emr_fl_shared.processes import no_core_dumps; no_core_dumps(); "
+    most = resource.getrlimit(resource.RLIMIT_CORE)[1]
     program = f"import ctypes, os; {setting}print(ctypes.CDLL(None).prctl(3), flush=True); os.abort()"
     child = subprocess.run(
         [sys.executable, "-P", "-c", program],
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        preexec_fn=partial(resource.setrlimit, resource.RLIMIT_CORE, (resource.RLIM_INFINITY,) * 2),
+        preexec_fn=partial(resource.setrlimit, resource.RLIMIT_CORE, (most, most)),
     )
     assert child.returncode == -signal.SIGABRT
     assert child.stdout.strip() == ("1" if kept else "0"), "PR_GET_DUMPABLE"
-    if Path("/proc/sys/kernel/core_pattern").read_text().strip() == "core":
+    if Path("/proc/sys/kernel/core_pattern").read_text().strip() == "core" and most != 0:
         assert bool(list(tmp_path.iterdir())) == kept
 
 
