@@ -40,6 +40,7 @@ def prepare(export: Path, state: Path) -> None:
     from emr_fl_shared.deidentify.configured import site_deidentifier
     from emr_fl_shared.deidentify.gate import measure_site
     from emr_fl_shared.labels import OUTPATIENT, load_taxonomy
+    from emr_fl_shared.model.encoder import encode
     from emr_fl_shared.text.tokeniser import tiny_tokenizer
 
     key = b"k" * 32
@@ -50,8 +51,6 @@ def prepare(export: Path, state: Path) -> None:
     )
     recall = measure_site(prepared.texts, cleaner)
     split = store.split(prepared, kind="patient", validation_share=0.1, seed=0)
-    from emr_fl_shared.model.encoder import encode
-
     tokens = encode(tiny_tokenizer(128), prepared.texts, 128)
     print(
         f"{len(prepared)} records, {sum(map(len, prepared.texts)) / len(prepared):.0f} characters each, {sum(map(len, tokens))} tokens, "

@@ -10,7 +10,7 @@ import csv
 import io
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -110,7 +110,7 @@ class Request:
 def deidentify_file(request: Request, progress: Progress = lambda done, of: None) -> dict[str, Any]:
     """Write the cleaned copy, the report and the list of doubts; returns the report.
 
-    The copy and the list of doubts are readable by their owner only, as is the report; all are complete or absent. If the site's own recall is below its policy, only the report
+    All files are readable by their owner only, and complete or absent. If the site's own recall is below its policy, only the report
     is written.
 
     Raises `UsageError` (before anything is read), `DataError` (source, roster), `ModelError`, `PolicyError`, `StorageError`.
@@ -122,19 +122,22 @@ def deidentify_file(request: Request, progress: Progress = lambda done, of: None
     seen = _look_through(source, request, cleaner)
     recall = None if is_off(policy) else measure_site(_sample(source, request, cleaner, seen), cleaner)
     problems = recall.problems(policy) if recall is not None else []
-    plan, emptied = coarsened(seen.sizes, limit=policy.smallest_k)
     doubts = Doubts(request.sentences if request.audit_list is not None else 0)
     cleaner.audit = AuditReport()
     copied = _clean(source, request, cleaner, seen, doubts, progress)
     done: list[Path] = []
+
+    def keep(path: Path, chunks: Iterable[bytes]) -> None:
+        write_durably(path, chunks)
+        done.append(path)
+
     try:
         if problems:  # the report counts what would have been removed
             for _ in copied:
                 pass
         else:
-            chunks = csv_bytes((in_group(record, plan[group_of(record)]) for record in copied), seen.columns)
-            write_durably(request.out, chunks)
-            done.append(request.out)
+            written = (in_group(record, seen.becomes[group_of(record)]) for record in copied)
+            keep(request.out, csv_bytes(written, seen.columns))
         report = build_report(
             settings=request.settings,
             cleaner=cleaner,
@@ -143,17 +146,14 @@ def deidentify_file(request: Request, progress: Progress = lambda done, of: None
             characters=seen.characters,
             recall=recall,
             problems=problems,
-            risks={name: risk_of(counts, limit=policy.smallest_k) for name, counts in seen.groups(plan)},
-            emptied=emptied,
+            risks={name: risk_of(counts, limit=policy.smallest_k) for name, counts in seen.groups()},
+            emptied=seen.emptied,
             doubts=len(doubts) if request.audit_list is not None else None,
         )
-        for path, contents in (
-            (request.report, lambda path: [report_bytes(report, path)]),
-            (None if problems else request.audit_list, lambda _: doubts.csv()),
-        ):
-            if path is not None:
-                write_durably(path, contents(path))
-                done.append(path)
+        if request.report is not None:
+            keep(request.report, [report_bytes(report, request.report)])
+        if request.audit_list is not None and not problems:
+            keep(request.audit_list, doubts.csv())
     except BaseException:
         for path in done:
             path.unlink(missing_ok=True)
@@ -166,11 +166,14 @@ def deidentify_file(request: Request, progress: Progress = lambda done, of: None
 @dataclass(slots=True)
 class _Seen:
     """What a first reading tells: `report` of the source, how many records have a group and a chapter as exported (`before`) and
-    generalised (`after`), which columns are filled, characters of the texts."""
+    generalised (`after`), what becomes of each generalised group in the copy and how many values that empties, which columns are
+    filled, characters of the texts."""
 
     report: SourceReport
     before: Counter[tuple[Group, str]] = field(default_factory=Counter)
     after: Counter[tuple[Group, str]] = field(default_factory=Counter)
+    becomes: dict[Group, Group] = field(default_factory=dict)
+    emptied: Counter[str] = field(default_factory=Counter)
     filled: set[str] = field(default_factory=set)
     characters: int = 0
 
@@ -187,11 +190,11 @@ class _Seen:
         """The columns of the copy."""
         return [name for name in COLUMNS if name in _ALWAYS or name in self.filled]
 
-    def groups(self, plan: Mapping[Group, Group]) -> Iterator[tuple[str, Counter[tuple[Group, str]]]]:
-        """Records by group and chapter: as exported, generalised and as written after `plan`."""
+    def groups(self) -> Iterator[tuple[str, Counter[tuple[Group, str]]]]:
+        """Records by group and chapter: as exported, generalised and as written."""
         written: Counter[tuple[Group, str]] = Counter()
         for (group, chapter), count in self.after.items():
-            written[plan[group], chapter] += count
+            written[self.becomes[group], chapter] += count
         yield from (("before", self.before), ("generalised", self.after), ("written", written))
 
 
@@ -214,8 +217,8 @@ def _look_through(source: RereadSource, request: Request, cleaner: Deidentifier)
     for record in cleaner.ahead(short()):
         clean = _without_strays(record, cleaner.clean(record).record, cleaner)
         seen.after[group_of(clean), chapters.popleft()] += 1
-    plan, _ = coarsened(seen.sizes, limit=request.settings.policy.smallest_k)
-    for group in plan.values():
+    seen.becomes, seen.emptied = coarsened(seen.sizes, limit=request.settings.policy.smallest_k)
+    for group in seen.becomes.values():
         seen.filled.update(name for name, value in zip(QUASI_IDENTIFIERS, group, strict=True) if value)
     return seen
 

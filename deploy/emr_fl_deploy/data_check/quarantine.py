@@ -37,13 +37,11 @@ class Quarantine:
                     got=short_name(file),
                     do=tr("check them one at a time", "请分别检查"),
                 )
-            if target.exists() or target.is_symlink():
-                raise UsageError(
-                    tr("this file is there already", "该文件已存在"),
-                    where="--quarantine",
-                    got=str(target),
-                    do=tr("name another folder, or delete it", "请另选目录，或先删除该文件"),
-                )
+            refuse_existing(
+                target,
+                where="--quarantine",
+                do=tr("name another folder, or delete it", "请另选目录，或先删除该文件"),
+            )
 
     def add(self, file: AnySource, row: Rejected) -> None:
         """Keep a row that was left out of `file`."""
@@ -66,6 +64,14 @@ class Quarantine:
             write_durably(target, _encoded(_headers(file, rows), rows))
             written[file] = (target, len(rows))
         return written
+
+
+def refuse_existing(target: Path, *, where: str, do: str) -> None:
+    """Raises `UsageError` if something is at `target`; `where`: the option that named it, `do`: what helps."""
+    if target.exists() or target.is_symlink():
+        raise UsageError(
+            tr("this file is there already", "该文件已存在"), where=where, got=str(target), do=do
+        )
 
 
 def _headers(file: AnySource, rows: Sequence[Rejected]) -> list[str]:

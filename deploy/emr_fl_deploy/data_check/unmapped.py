@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from emr_fl_deploy.data_check.quarantine import BOM, csv_line
+from emr_fl_deploy.data_check.quarantine import BOM, csv_line, refuse_existing
 from emr_fl_shared.durable import write_durably
-from emr_fl_shared.errors import UsageError
 from emr_fl_shared.labels import MappedValue, fold_name
 from emr_fl_shared.messages import tr
 from emr_fl_shared.quality.labelling import reason_words
@@ -20,13 +19,11 @@ class UnmappedValues:
 
     def __init__(self, target: Path) -> None:
         """Raises `UsageError` if the file is there already."""
-        if target.exists() or target.is_symlink():
-            raise UsageError(
-                tr("this file is there already", "该文件已存在"),
-                where="--unmapped",
-                got=str(target),
-                do=tr("name another file, or delete it", "请另选文件名，或先删除该文件"),
-            )
+        refuse_existing(
+            target,
+            where="--unmapped",
+            do=tr("name another file, or delete it", "请另选文件名，或先删除该文件"),
+        )
         self._target = target
         self._counts: Counter[tuple[str, str, str]] = Counter()
 

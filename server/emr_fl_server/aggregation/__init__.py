@@ -8,7 +8,7 @@ from emr_fl_server.aggregation.checks import (
     compare_norms,
 )
 from emr_fl_server.aggregation.ema import AVERAGE, moving_average
-from emr_fl_server.aggregation.mean import RowMasks, weighted_mean
+from emr_fl_server.aggregation.mean import Means, RowMasks
 from emr_fl_server.aggregation.registry import build_strategy
 from emr_fl_server.aggregation.spool import Spool, SpooledUpdate
 from emr_fl_server.aggregation.strategy import Kept, Strategy, advance, start
@@ -17,6 +17,7 @@ __all__ = [
     "AVERAGE",
     "NORM_FACTOR",
     "Kept",
+    "Means",
     "NormReport",
     "RowMasks",
     "Spool",
@@ -29,5 +30,4 @@ __all__ = [
     "compare_norms",
     "moving_average",
     "start",
-    "weighted_mean",
 ]

@@ -11,7 +11,7 @@ sites that do learn it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,18 +69,6 @@ class Means:
     def held(self, name: str) -> NDArray[np.bool_] | None:
         """Rows of the tensor that some site holds, bool [K]; `None` for a tensor without such rows."""
         return self._held if name in self._row_tensors else None
-
-
-def weighted_mean(
-    updates: Sequence[SpooledUpdate],
-    *,
-    row_masks: RowMasks | None = None,
-    row_tensors: Collection[str] = (),
-) -> Iterator[tuple[str, Float32]]:
-    """Mean difference of each tensor, (name, fp32 array), in name order; arguments and errors as of `Means`."""
-    means = Means(updates, row_masks=row_masks, row_tensors=row_tensors)
-    for name in sorted(means.shapes):
-        yield name, means.of(name)
 
 
 def _row_shares(shares: Mapping[str, float], row_masks: RowMasks) -> dict[str, Float32]:

@@ -10,7 +10,7 @@ Quasi-identifiers (GB/T 37964-2019, 3.8): age, sex, department, date of the visi
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,16 +60,11 @@ def group_of(record: Record) -> Group:
     return tuple(str(getattr(record, name)).strip() for name in QUASI_IDENTIFIERS)
 
 
-def measure_risk(groups: Sequence[Group], chapters: Sequence[str], *, limit: int) -> Risk:
-    """`groups` and `chapters`: of each record its quasi-identifiers and its diagnosis chapter (empty if unknown).
+def risk_of(counts: Mapping[tuple[Group, str], int], *, limit: int) -> Risk:
+    """`counts`: how many records have these quasi-identifiers and this diagnosis chapter (empty if unknown).
 
     k and l are 0 without records.
     """
-    return risk_of(Counter(zip(groups, chapters, strict=True)), limit=limit)
-
-
-def risk_of(counts: Mapping[tuple[Group, str], int], *, limit: int) -> Risk:
-    """As `measure_risk`, from how many records have a group and a chapter."""
     sizes: Counter[Group] = Counter()
     diverse: defaultdict[Group, set[str]] = defaultdict(set)
     for (group, chapter), count in counts.items():
@@ -86,19 +81,13 @@ def risk_of(counts: Mapping[tuple[Group, str], int], *, limit: int) -> Risk:
     )
 
 
-def coarsen(records: Sequence[Record], *, limit: int) -> tuple[list[Record], Counter[str]]:
-    """Records in groups smaller than `limit` lose the date, then the department, the age and the sex, until their group is large enough.
-
-    Returns the records in order and how many values of each field were emptied. Emptying a field moves a record into another group,
-    so a group that was large enough never shrinks below `limit`. What is left may still be one small group of records with
-    nothing in them.
-    """
-    groups, emptied = coarsened(Counter(map(group_of, records)), limit=limit)
-    return [in_group(record, groups[group_of(record)]) for record in records], emptied
-
-
 def coarsened(sizes: Mapping[Group, int], *, limit: int) -> tuple[dict[Group, Group], Counter[str]]:
-    """What `coarsen` makes of each group, from the groups' sizes alone, and how many values of each field it empties."""
+    """Groups smaller than `limit` lose the date, then the department, the age and the sex, until they are large enough.
+
+    `sizes`: records of each group. Returns what becomes of each group, and how many values of each field are emptied. Emptying a
+    field moves records into another group, so a group that was large enough never shrinks below `limit`. What is left may still
+    be one small group of records with nothing in them.
+    """
     becomes = {group: group for group in sizes}
     emptied: Counter[str] = Counter()
     for name in COARSENING:

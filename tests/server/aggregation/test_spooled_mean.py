@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 import itertools
 import tracemalloc
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emr_fl_server.aggregation import Spool, advance, check_tensors, compare_norms, weighted_mean
+from emr_fl_server.aggregation import Means, Spool, SpooledUpdate, advance, check_tensors, compare_norms
 from emr_fl_server.aggregation.fedavg import FedAvg
 from emr_fl_shared import durable
 from emr_fl_shared.errors import DataError, FederationError, StorageError
@@ -34,6 +36,13 @@ def spooled(folder: Path, order: list[str] = SITES, form: Form = "fp32") -> Spoo
     for site in order:
         spool.accept(site, pack_tensors(update(SITES.index(site)), form).data, WEIGHTS[site])
     return spool
+
+
+def weighted_mean(updates: Sequence[SpooledUpdate], **rows: Any) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and mean of one tensor after the other."""
+    means = Means(updates, **rows)
+    for name in sorted(means.shapes):
+        yield name, means.of(name)
 
 
 def files(folder: Path) -> list[Path]:

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emr_fl_shared.deidentify.risk import QUASI_IDENTIFIERS, chapter_of, coarsen, group_of, measure_risk
+from emr_fl_shared.deidentify.risk import (
+    QUASI_IDENTIFIERS,
+    Group,
+    Risk,
+    chapter_of,
+    coarsened,
+    group_of,
+    in_group,
+    risk_of,
+)
 from emr_fl_shared.labels import load_taxonomy
 from emr_fl_shared.records import Record
 
 GROUPS = [("a",), ("a",), ("a",), ("b",), ("b",), ("c",)]
 CHAPTERS = ["I", "I", "X", "X", "X", "I"]
+
+
+def measure_risk(groups: Sequence[Group], chapters: Sequence[str], *, limit: int) -> Risk:
+    return risk_of(Counter(zip(groups, chapters, strict=True)), limit=limit)
+
+
+def coarsen(records: Sequence[Record], *, limit: int) -> tuple[list[Record], Counter[str]]:
+    groups, emptied = coarsened(Counter(map(group_of, records)), limit=limit)
+    return [in_group(record, groups[group_of(record)]) for record in records], emptied
 
 
 def test_by_hand() -> None:
