@@ -12,6 +12,7 @@ from typing import Any
 from emr_fl_shared.durable import write_durably
 from emr_fl_shared.errors import ColumnMapError, DataError, UsageError
 from emr_fl_shared.messages import language, tr
+from emr_fl_shared.text.entities import without_entities
 
 SETS = ("standard", "noisy", "adversarial")
 
@@ -19,7 +20,7 @@ SETS = ("standard", "noisy", "adversarial")
 def predict(model: Path, texts: Sequence[str], *, file: Path | None, as_json: bool, top: int) -> None:
     """Print labels and probabilities of each text. Nothing of a text is stored."""
     numbered = _texts(texts, file)
-    given = [text for _, text in numbered]
+    given = [without_entities(text) for _, text in numbered]
 
     import numpy as np
 

@@ -5,8 +5,8 @@ source → de-identify → normalise → standardise, where the model has it so 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -150,14 +150,23 @@ def prepare_records(
     unmapped: Counter[str] = Counter()
     leaks = 0
     seen: Counter[str] = Counter()
-    for record in deidentifier.ahead(records):
-        indices, reasons = map_labels(record, taxonomy, local)
-        unmapped.update(reasons)
-        if not indices:
-            dropped["no-label"] += 1
-            continue
-        clean, found = deidentifier.record(record)
-        identifiers.update(found)
+    mapped: deque[tuple[int, ...]] = (
+        deque()
+    )  # labels of the records that are on their way through the cleaner
+
+    def labelled() -> Iterator[Record]:
+        for record in records:
+            indices, reasons = map_labels(record, taxonomy, local)
+            unmapped.update(reasons)
+            if indices:
+                mapped.append(indices)
+                yield record
+            else:
+                dropped["no-label"] += 1
+
+    for record, result in deidentifier.cleaned(labelled()):
+        clean, indices = result.record, mapped.popleft()
+        identifiers.update(result.counts)
         text, masked = model_text(note_text(clean), standardised=standardised)
         if not text.strip():
             dropped["no-text"] += 1

@@ -50,11 +50,12 @@ def start_child(
     environment: Mapping[str, str] | None = None,
     stdout: int | None = None,
     stderr: int | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start `python -P ARGUMENTS` in a session of its own; it is killed when the calling process ends, however it ends.
 
-    With `log`, both outputs are appended there (mode 0600). Call it from the main thread: Linux sends the signal when the
-    thread that started the child ends.
+    With `log`, both outputs are appended there (mode 0600); `pass_fds` stay open in the child. Call it from the main thread: Linux
+    sends the signal when the thread that started the child ends.
     """
     command = [sys.executable, "-P", *arguments]
     extra = {} if environment is None else environment
@@ -70,6 +71,7 @@ def start_child(
             stderr=stderr,
             env=quiet_environment(extra),
             start_new_session=True,
+            pass_fds=pass_fds,
             preexec_fn=partial(_die_with_parent, os.getpid()),
         )
 

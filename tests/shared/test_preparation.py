@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from emr_fl_shared.labels import column_taxonomy, load_taxonomy
-from emr_fl_shared.preparation import label_counts, prepare_records
+from emr_fl_shared.preparation import label_counts, prepare, prepare_records
 from emr_fl_shared.records import Record
 
 
@@ -60,3 +62,16 @@ def test_the_month_of_the_visit() -> None:
     records = [cough(visit_date=date, patient_id="P") for date in dates]
     months = prepare_records(records, load_taxonomy("outpatient-50"), key=b"k" * 32).months
     assert months.tolist() == [2023 * 12, 2023 * 12 + 11, 2024 * 12 + 4, -1, -1, -1]
+
+
+@pytest.mark.parametrize(
+    "name", ["&#24352;&#24314;&#22269;", "&#24352；&#24314；&#22269；", "＆＃24352；&amp;#24314；&#22269;"]
+)
+@pytest.mark.parametrize("standardised", [False, True])
+def test_a_name_in_entities_does_not_come_back(tmp_path: Path, name: str, standardised: bool) -> None:
+    path = tmp_path / "export.csv"
+    path.write_text(f"现病史,诊断编码\n患者{name}，咳嗽三天,J20.9\n", encoding="utf-8")
+    (text,) = prepare(
+        str(path), None, load_taxonomy("outpatient-50"), key=b"k" * 32, standardised=standardised
+    ).texts
+    assert text == "患者[PATIENT_NAME]，咳嗽三天"

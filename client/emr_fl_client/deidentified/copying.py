@@ -214,8 +214,8 @@ def _look_through(source: RereadSource, request: Request, cleaner: Deidentifier)
             yield replace(record, **_NO_TEXTS)
 
     chapters: deque[str] = deque()  # of the records that the cleaner has been given and not returned
-    for record in cleaner.ahead(short()):
-        clean = _without_strays(record, cleaner.clean(record).record, cleaner)
+    for record, result in cleaner.cleaned(short()):
+        clean = _without_strays(record, result.record, cleaner)
         seen.after[group_of(clean), chapters.popleft()] += 1
     seen.becomes, seen.emptied = coarsened(seen.sizes, limit=request.settings.policy.smallest_k)
     for group in seen.becomes.values():
@@ -227,7 +227,7 @@ def _sample(source: RereadSource, request: Request, cleaner: Deidentifier, seen:
     """The cleaned texts that the gate plants into, spread over all records."""
     every = max(1, seen.report.kept // PLANTED)
     records = islice(_read(source, request)[0], 0, every * PLANTED, every)
-    return [note_text(cleaner.clean(record).record) for record in cleaner.ahead(records)]
+    return [note_text(result.record) for _, result in cleaner.cleaned(records)]
 
 
 def _read(source: RereadSource, request: Request) -> tuple[Iterator[Record], SourceReport]:
@@ -245,8 +245,7 @@ def _clean(
     """The cleaned records in order. Raises `DataError`, at the latest after the last one, if they are not those that were seen."""
     records, report = _read(source, request)
     left = seen.sizes
-    for row, record in enumerate(cleaner.ahead(records), 2):
-        result = cleaner.clean(record)
+    for row, (record, result) in enumerate(cleaner.cleaned(records), 2):
         doubts.add(row, record, result.spans, CLEANED_FIELDS)
         clean = _without_strays(record, result.record, cleaner)
         group = group_of(clean)

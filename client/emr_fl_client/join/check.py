@@ -181,10 +181,9 @@ def _deidentification(records: list[Record], cleaner: Deidentifier, policy: Poli
     """What is removed, and whether what the site plants itself is found often enough."""
     found: Counter[str] = Counter()
     texts: list[str] = []
-    for record in cleaner.ahead(records):
-        clean, counts = cleaner.record(record)
-        found.update(counts)
-        texts.append(note_text(clean))
+    for _, result in cleaner.cleaned(records):
+        found.update(result.counts)
+        texts.append(note_text(result.record))
     kinds = ", ".join(f"{kind} {count}" for kind, count in found.most_common())
     yield Finding(
         tr("identifiers removed", "去除的标识符"),

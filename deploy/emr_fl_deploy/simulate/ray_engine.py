@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import warnings
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from flwr.serverapp import ServerApp
 
 from emr_fl_deploy.simulate.sites import partitioned_app
 from emr_fl_shared.config import Settings
+from emr_fl_shared.deidentify.parallel import PROCESSES
 from emr_fl_shared.errors import UsageError
 from emr_fl_shared.messages import tr
 
@@ -33,6 +35,7 @@ def run_with_ray(app: ServerApp, settings: Settings, run: Path, gpus: float, cpu
     """
     from flwr.simulation import run_simulation
 
+    os.environ.setdefault(PROCESSES, "1")  # the sites are what works side by side
     logging.getLogger("flwr").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

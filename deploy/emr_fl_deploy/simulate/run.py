@@ -32,6 +32,7 @@ from emr_fl_server.federation import Federation
 from emr_fl_server.report.reading import RESULTS, read_results
 from emr_fl_server.results import build_results
 from emr_fl_shared.config import Settings
+from emr_fl_shared.deidentify.parallel import PROCESSES
 from emr_fl_shared.errors import FederationError
 from emr_fl_shared.memory import release_free_memory
 from emr_fl_shared.messages import tr
@@ -110,7 +111,7 @@ class Simulation:
         if self.machine.engine != "local":
             yield None
             return
-        environment = {} if self.machine.gpus > 0 else {"CUDA_VISIBLE_DEVICES": ""}
+        environment = {PROCESSES: "1"} | ({} if self.machine.gpus > 0 else {"CUDA_VISIBLE_DEVICES": ""})
         with InProcessGrid(
             factories(self.settings, self.folder),
             parallel=self.machine.parallel,

@@ -13,6 +13,7 @@ from emr_fl_shared.deidentify.audit import AuditReport
 from emr_fl_shared.deidentify.folding import fold
 from emr_fl_shared.deidentify.generalise import Generalisation
 from emr_fl_shared.deidentify.operators import Operator, placeholder
+from emr_fl_shared.deidentify.parallel import in_parallel, processes
 from emr_fl_shared.deidentify.pseudonym import pseudonym
 from emr_fl_shared.deidentify.recognisers.known import Row
 from emr_fl_shared.deidentify.recurrence import again
@@ -23,16 +24,26 @@ from emr_fl_shared.text.placeholders import PLACEHOLDER
 
 _MOST_PASSES = 4
 _AHEAD = 64
+_ALONE = 1000
+"""So many records are cleaned before other processes are worth their start."""
 CLEANED_FIELDS = (*TEXT_FIELDS, "diagnosis_text", "department")
 
 
 @dataclass(frozen=True, slots=True)
 class CleanedRecord:
-    """A record without identifiers, removals by kind, and what was found by field, with offsets into the original."""
+    """A record without identifiers, and what was found by field, with offsets into the original."""
 
     record: Record
-    counts: Counter[str]
     spans: Mapping[str, Sequence[Span]] = field(repr=False)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Removals by kind."""
+        return Counter(span.kind for spans in self.spans.values() for span in spans)
+
+    def by_field(self) -> dict[str, Counter[str]]:
+        """Removals by field and kind."""
+        return {name: Counter(span.kind for span in spans) for name, spans in self.spans.items()}
 
 
 class Deidentifier:
@@ -92,18 +103,32 @@ class Deidentifier:
 
     def warm(self, texts: Sequence[str]) -> None:
         """Let recognisers that work on batches see the texts that come next, all at once. Changes no result."""
+        folded = [fold(text) for text in texts] if self._batched else []
         for recogniser in self._batched:
-            recogniser.warm([fold(text) for text in texts])
+            recogniser.warm(folded)
 
-    def ahead(self, records: Iterable[Record]) -> Iterator[Record]:
-        """The records as they are; recognisers that work on batches have read each one's texts when it comes."""
-        if not self._batched:
-            yield from records
-            return
+    def cleaned(self, records: Iterable[Record]) -> Iterator[tuple[Record, CleanedRecord]]:
+        """Each record and what `clean` makes of it, in order.
+
+        Recognisers that work on batches read the texts of many records at once. Without such ones, and if all are of this
+        package, many records are cleaned by several processes (`parallel.processes`). Either way the results are those of `clean`.
+        """
         waiting = iter(records)
-        while batch := list(islice(waiting, _AHEAD)):
+        count = processes() if self._may_leave_this_process() else 1
+        alone = waiting if count == 1 else islice(waiting, _ALONE)
+        while batch := list(islice(alone, _AHEAD)):
             self.warm([getattr(record, name) for record in batch for name in CLEANED_FIELDS])
-            yield from batch
+            for record in batch:
+                yield record, self.clean(record)
+        for record, result in in_parallel(self._clean, waiting, count=count):
+            self.audit.add(result.by_field())
+            yield record, result
+
+    def _may_leave_this_process(self) -> bool:
+        """A recogniser of the site's own may need what only this process has, such as a module that was never installed."""
+        return not self._batched and all(
+            type(part).__module__.startswith("emr_fl_shared.") for part in self.recognisers
+        )
 
     def record(self, record: Record) -> tuple[Record, Counter[str]]:
         """The record without identifiers, and the number of removals by kind.
@@ -117,13 +142,16 @@ class Deidentifier:
 
     def clean(self, record: Record) -> CleanedRecord:
         """As `record`, and the findings by field."""
+        cleaned = self._clean(record)
+        self.audit.add(cleaned.by_field())
+        return cleaned
+
+    def _clean(self, record: Record) -> CleanedRecord:
         columns = dict(record.identifiers)
         columns.setdefault("patient_id", record.patient_id)
         columns.setdefault("record_id", record.record_id)
         known = Row(columns)
         operators = {**self._operators, **self._generalisation.operators(record, self._key)}
-        total: Counter[str] = Counter()
-        by_field: dict[str, Counter[str]] = {}
         found: dict[str, list[Span]] = {}
         texts: dict[str, str] = dict.fromkeys(CLEANED_FIELDS, "")
         for name in CLEANED_FIELDS:
@@ -133,9 +161,6 @@ class Deidentifier:
             texts[name], spans = self.text(value, known, operators)
             if spans:
                 found[name] = spans
-                by_field[name] = Counter(span.kind for span in spans)
-                total.update(by_field[name])
-        self.audit.add(by_field)
         patient = (
             ("patient", record.patient_id) if record.patient_id.strip() else ("record", record.record_id)
         )
@@ -153,7 +178,7 @@ class Deidentifier:
             visit_date=self._generalisation.visit_date(record, self._key),
             age=self._generalisation.age(record.age),
         )
-        return CleanedRecord(written, total, found)
+        return CleanedRecord(written, found)
 
     def _find(self, text: str, known: Mapping[str, str]) -> list[Span]:
         folded = fold(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Callable, Iterator, Sequence
 
@@ -27,13 +26,13 @@ from emr_fl_shared.sources.report import (
 )
 from emr_fl_shared.sources.tabular import Row, Table
 from emr_fl_shared.sources.values import LIST
+from emr_fl_shared.text.entities import without_entities
 
 LONGEST_CELL = 131_072
 """Characters. A longer cell is no note of one visit."""
 
 _LABEL_SEPARATORS = re.compile(r"[;；|｜、\r\n]+")
 _CODE_SEPARATORS = re.compile(r"[;；|｜、,，\s]+")
-_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});")
 _PLAIN_FIELDS = ("record_id", "patient_id", "visit_date", "department", "sex", "age", "diagnosis_text")
 
 
@@ -86,7 +85,7 @@ def records_of(
         has_null = any("\x00" in cell for cell in cells)
         if has_null:
             cells = [cell.replace("\x00", "").strip() for cell in cells]
-        plain = [_without_entities(cell) if "&" in cell else cell for cell in cells]
+        plain = [without_entities(cell).strip() for cell in cells]
         has_entities, cells = plain != cells, plain
         short = len(cells) < width
         if short:
@@ -119,14 +118,6 @@ def records_of(
         report.kept += 1
         yield Record(**values, **texts, diagnosis_codes=codes, labels=labels, identifiers=identifiers)
     _finish(table, columns, report)
-
-
-def _without_entities(cell: str) -> str:
-    """`&#24352;` as the character it stands for, before anything looks for names in it; `&amp;#24352;` too."""
-    before = None
-    while before != cell:
-        before, cell = cell, _ENTITY.sub(lambda match: html.unescape(match[0]), cell)
-    return cell.strip()
 
 
 def _finish(table: Table, columns: Columns, report: SourceReport) -> None:

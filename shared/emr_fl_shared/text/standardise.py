@@ -15,7 +15,6 @@ stands beside. Nothing is added: a temperature without a unit gets none. Idempot
 from __future__ import annotations
 
 import csv
-import html
 import re
 from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache
@@ -53,7 +52,6 @@ def standardise(text: str) -> str:
 
 # --- form -------------------------------------------------------------------------------------------------------------
 
-_ENTITY = re.compile(r"&(?:amp;)*(#\d{1,6}|#[xX][0-9a-fA-F]{1,5}|[a-zA-Z]{2,8})[;；]")
 _POWER = re.compile(r"(?<=\d)<sup>\s*(\d{1,2})\s*</sup>", re.IGNORECASE)
 _BREAK = re.compile(
     r"</?(?:br|p|div|tr|table|tbody|li|ul|ol|h[1-6]|hr)(?:\s[^<>]{0,200})?\s*/?>", re.IGNORECASE
@@ -99,7 +97,7 @@ def _settled(text: str) -> str:
 
 
 def _form(text: str) -> str:
-    if "<" in text or "&" in text:
+    if "<" in text:
         text = _without_markup(text)
     if "页" in text or "打印" in text or "空白" in text or "age" in text:
         text = _FOOTER.sub(_footer, text)
@@ -120,20 +118,14 @@ def _form(text: str) -> str:
 
 
 def _without_markup(text: str) -> str:
-    """Entities as characters, line breaks for block tags; an inner tag goes. Until nothing is left, for `&amp;lt;br&gt;`."""
+    """Line breaks for block tags; an inner tag goes. Until nothing is left, since one may stand in another."""
     before = None
     while before != text:
         before = text
-        text = _ENTITY.sub(_as_character, text)
         text = _TAG.sub("", _BREAK.sub("\n", _POWER.sub(r"^\1", text)))
         if text != before:
             text = normalise(text)
     return text
-
-
-def _as_character(match: re.Match[str]) -> str:
-    written = html.unescape(f"&{match[1]};")
-    return match[0] if written.startswith("&") and len(written) > 1 else written
 
 
 def _footer(match: re.Match[str]) -> str:

@@ -144,9 +144,9 @@ def test_long_texts_are_read_to_the_end(folder: Path) -> None:
 def test_records_are_read_ahead_in_order(folder: Path) -> None:
     cleaner = site_deidentifier(settings(folder), key=b"k" * 32)
     records = [Record(record_id=str(n), text=f"{n}号昨在上坡头滑倒") for n in range(130)]
-    ahead = list(cleaner.ahead(records))
-    assert ahead == records
-    assert all("上坡头" not in cleaner.record(record)[0].text for record in records[:20])
+    cleaned = list(cleaner.cleaned(records))
+    assert [record for record, _ in cleaned] == records
+    assert all("上坡头" not in result.record.text for _, result in cleaned[:20])
 
 
 def test_protected_terms_stay(folder: Path) -> None:
