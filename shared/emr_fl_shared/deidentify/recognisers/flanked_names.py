@@ -25,7 +25,8 @@ from collections.abc import Iterator, Mapping
 from emr_fl_shared.deidentify.name_shape import ClinicalWords, is_chinese, name_shape
 from emr_fl_shared.deidentify.registry import register
 from emr_fl_shared.deidentify.spans import Span
-from emr_fl_shared.deidentify.wordlists import automaton, rows
+from emr_fl_shared.deidentify.word_finder import WordFinder
+from emr_fl_shared.deidentify.wordlists import rows
 
 _DATE = r"(?:19|20)\d\d[-/.年]"
 _GAP = " :\"'"
@@ -53,10 +54,10 @@ class FlankedNames:
     def __init__(self) -> None:
         self._shape = name_shape()
         listed = {side: value.split("|") for side, value in rows("name_flanks.tsv")}
-        before: dict[str, object] = {word: (len(word), "RELATIVE_NAME") for word in listed["left"]}
+        before = dict.fromkeys(listed["left"], "RELATIVE_NAME")
         for side, kind, cues in rows("name_cues.tsv"):
-            before.update({cue: (len(cue), kind) for cue in cues.split("|") if side == "role"})
-        self._left = automaton(before)
+            before.update(dict.fromkeys(cues.split("|") if side == "role" else (), kind))
+        self._left = WordFinder(before)
         self._title = re.compile(
             "|".join(
                 cue
@@ -66,7 +67,7 @@ class FlankedNames:
                 if is_chinese(cue[0])
             )
         )
-        self._right = automaton({word: len(word) for word in listed["right"]})
+        self._right = WordFinder(dict.fromkeys(listed["right"], 2))
         kin = "|".join(
             sorted((word for word in listed["kin"] if len(word) > 1), key=lambda word: (-len(word), word))
         )
@@ -84,10 +85,12 @@ class FlankedNames:
 
     def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:
         """Spans of names between such words; see `Recogniser`."""
-        right = dict.fromkeys((last - length + 1 for last, length in self._right.iter(text)), 2)
+        right = dict.fromkeys((start for start, _ in self._right.longest(text)), 2)
         right.update(dict.fromkeys((match.start() for match in self._behind.finditer(text)), 3))
         # A word of two characters and more is whole where it ends; a single one (经, 与) may be the beginning of another.
-        left = {last + 1: (2, length > 1, kind) for last, (length, kind) in self._left.iter(text)}
+        left = {
+            start + len(word): (2, len(word) > 1, self._left[word]) for start, word in self._left.all(text)
+        }
         for match in self._before.finditer(text):
             left[match.end()] = (3, True, "PATIENT_NAME")
         for match in self._kin_alone.finditer(text):
