@@ -38,8 +38,9 @@ REJOIN_PAUSE = 5.0
 GROWTH = 1.6
 SETTLED_SECONDS = 120.0
 """A worker or node that lived so long was not broken from the start: its ends are counted anew."""
-SILENT_SECONDS = 75.0
-"""A node says something every 30 s at least. One that the gateway has not heard for so long, twice as far apart, hangs."""
+SILENT_SECONDS = 45.0
+"""A node says something every 30 s at least. One that the gateway has not heard for so long, twice as far apart, hangs. Both together
+are shorter than the server waits for a site that is gone (Flower's 60 s and `asking.ABSENCE_SECONDS`)."""
 NODE_PROGRAM = "from flwr.supernode.cli.flower_supernode import flower_supernode; flower_supernode()"
 WORKER_CRASHES = 5
 RECORDS = ("reading", "from-cache", "preparing", "not-cached", "splitting")
