@@ -80,6 +80,10 @@ _ANY_ONE = frozenset(("老家", "当地", "外地", "附近", "某", "某某", "
 _ONLY_ONE = re.compile(
     r"[省市县区州盟旗](?!级|内|外)(?:[^\W\d]{2,6}(?:医院|保健院|中心|防治院|防治所)|中医院|供电局|公安局|税务局|教育局|财政局|法院|检察院|工商局|邮政局|自来水公司|燃气公司|公交公司|电力公司|烟草公司)$"
 )
+# A builder of railways, a unit of the army: the number tells which.
+_NUMBERED = re.compile(
+    r"中(?:铁|建|交|冶|电建|水电)(?:第)?[一二三四五六七八九十]{1,3}(?:局|公司)(?:[一二三四五六七八九十]公司)?|\d{5}部队"
+)
 _KIND_OF_HOSPITAL = frozenset(("人民", "中心", "住", "专科", "综合", "住院", "家", "同级", "级", "等"))
 _NO_VALUE = re.compile(r"无|不详|无业|退休|务农|农民|自由|待业|保密|个体|同上|家务|未知|暂无|学龄")
 
@@ -134,6 +138,9 @@ class Organisations:
             for match in _SHORT_HOSPITAL.finditer(text):
                 yield Span(self._with_place(text, match.start()), match.end(), "HOSPITAL", 0.9)
                 hospitals.append(match.end())
+        if "中" in text or "部队" in text:
+            for match in _NUMBERED.finditer(text):
+                yield Span(*match.span(), "EMPLOYER", 0.9)
         for match in self._known_hospital.finditer(text):
             yield Span(match.start(), match.end(), "HOSPITAL", 0.9)
             hospitals.append(match.end())
@@ -163,8 +170,8 @@ class Organisations:
         for stop in self._stop.finditer(prefix):
             if not any(left < stop.end() <= right for left, right in (*places, *inside)):
                 begin = stop.end()
-        # A name that holds a place begins with the place: nothing before it belongs to the name.
-        begin = next((left for left, _ in places if left >= begin), begin)
+        # A name that holds a place begins with the place: nothing before it belongs to the name, unless the place is in brackets.
+        begin = next((left for left, _ in places if left >= begin and prefix[left - 1 : left] != "("), begin)
         while begin < len(prefix) and prefix[begin] in "()":
             begin += 1
         name = prefix[begin:]
