@@ -54,6 +54,9 @@ _BEFORE_PHONE = re.compile(
 _CALLED = re.compile(
     rf"(?:乳名|小名|奶名|昵称|绰号|外号|网名|化名|花名)[为叫是:]{{0,2}}[ \"]?([{CHINESE}]{{2,3}})(?=[,。;、)\" \n(]|$)"
 )
+_TWICE = re.compile(
+    rf"(?<![{CHINESE}])([{CHINESE}])\1(?=[爸妈](?![叫喊])|奶奶|爷爷|姥姥|外婆|家长|来诊|复诊|发?热)"
+)
 _SURNAME_ONLY = re.compile(rf"(?<![同贵])姓[ ]?([{CHINESE}])(?=[,。;、)(\n]|$)")
 _FAMILIAR = re.compile(
     rf"(?<![{CHINESE}])[老小]([{CHINESE}])(?=来[诊院电复]|复诊|就诊|自?诉|因|说|今[日天晨早]|昨[日天晚]|[,:])"
@@ -285,6 +288,9 @@ class BareNames:
         """A pet name, a surname alone, and a surname behind 老 or 小."""
         for match in _CALLED.finditer(text):
             yield Span(*match.span(1), "PATIENT_NAME", 0.85)
+        for match in _TWICE.finditer(text):
+            if not clinical.begins(match.start()):
+                yield Span(*match.span(), "PATIENT_NAME", 0.75)
         for match in _SURNAME_ONLY.finditer(text):
             if self._shape.surname(text, match.start(1)):
                 yield Span(*match.span(1), "PATIENT_NAME", 0.85)

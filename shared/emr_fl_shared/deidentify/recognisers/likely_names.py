@@ -96,6 +96,8 @@ class LikelyNames:
                     text, end
                 ):
                     continue
+                if "-" in (text[start - 1 : start], text[end : end + 1]) or text[end - 1] in "氏征病症瘤炎":
+                    continue  # 见豪-乔小体
                 yield Span(start, end, "PATIENT_NAME", 0.6)
                 reached = end
                 break
