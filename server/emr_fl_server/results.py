@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from emr_fl_server.app import Outcome
+from emr_fl_server.evaluation.evaluator import FinalScores
 from emr_fl_server.federation import Federation
 
 SCHEMA = 1
@@ -31,10 +32,7 @@ def build_results(
     assert federation.evaluator is not None and federation.taxonomy is not None
     last, best = outcome.last, outcome.best
     entry = last.history[last.best_round - 1]
-    sets = {
-        ("adversarial_transfer" if name == "adversarial" else name): scores
-        for name, scores in entry["sets"].items()
-    }
+    sets = {_final_name(name): scores for name, scores in entry["sets"].items()}
     if adversarial is not None:
         sets["adversarial"] = dict(adversarial)
     settings = federation.settings
@@ -90,6 +88,22 @@ def build_results(
         "per_chapter": detail["per_chapter"],
         "reliability": detail["reliability"],
     }
+
+
+def _final_name(name: str) -> str:
+    """In the results of the final model, `adversarial` is the attack on it; the rounds' fixed set has another name."""
+    return "adversarial_transfer" if name == "adversarial" else name
+
+
+def add_final(results: dict[str, Any], federation: Federation, final: FinalScores) -> None:
+    """Put what was asked of the final model alone into its results: intervals, `fairness`, `noise_curve`."""
+    for name, found in final.intervals.items():
+        results["sets"][_final_name(name)] |= found
+    settings = federation.settings.evaluation.fairness
+    if settings.enabled:
+        results["fairness"] = {"smallest_count": settings.smallest_count, "sets": final.fairness}
+    if final.noise_curve is not None:
+        results["noise_curve"] = final.noise_curve
 
 
 def summed_cost(history: tuple[dict[str, Any], ...]) -> dict[str, float]:

@@ -78,9 +78,9 @@ def main() -> None:
             )
             for index, name in enumerate(F1_MEANS):
                 drawn, estimate = found.drawn[:, index], found.estimate[index]
-                below = (np.count_nonzero(drawn < estimate) + 0.5 * np.count_nonzero(drawn == estimate)) / len(
-                    drawn
-                )
+                below = (
+                    np.count_nonzero(drawn < estimate) + 0.5 * np.count_nonzero(drawn == estimate)
+                ) / len(drawn)
                 bias = normal.inv_cdf(min(max(below, 0.5 / len(drawn)), 1 - 0.5 / len(drawn)))
                 shares = [normal.cdf(2 * bias - 1.96), normal.cdf(2 * bias + 1.96)]
                 interval = found.interval(index)
@@ -96,7 +96,9 @@ def main() -> None:
             for count in counted:
                 rate = count / options.trials
                 cells.append(f"{rate:.3f} ± {math.sqrt(rate * (1 - rate) / options.trials):.3f}")
-            print(f"| {n} | {options.trials} | {name} | {' | '.join(cells)} | {widths[name] / options.trials:.3f} |")
+            print(
+                f"| {n} | {options.trials} | {name} | {' | '.join(cells)} | {widths[name] / options.trials:.3f} |"
+            )
         print(f"  ({time.monotonic() - began:.0f} s)", flush=True)
 
 

@@ -89,8 +89,15 @@ class Resampled:
 
     def interval(self, index: int, level: float = LEVEL) -> Interval:
         """The BCa interval of one statistic."""
+        return _accelerated(float(self.estimate[index]), self.drawn[:, index], self.left_out[:, index], level)
+
+    def difference(self, first: int, second: int, level: float = LEVEL) -> Interval:
+        """The BCa interval of one statistic minus another."""
         return _accelerated(
-            float(self.estimate[index]), self.drawn[:, index], self.left_out[:, index], level
+            float(self.estimate[first] - self.estimate[second]),
+            self.drawn[:, first] - self.drawn[:, second],
+            self.left_out[:, first] - self.left_out[:, second],
+            level,
         )
 
 
@@ -112,7 +119,9 @@ def resample_counts(
     checked = [paired_decisions(y, predicted) for y, predicted in parts]
     n = len(checked[0][0])
     if any(len(truth) != n for truth, _ in checked):
-        raise DataError(tr("the parts are not about the same records", "各部分的记录不一致"), where="bootstrap")
+        raise DataError(
+            tr("the parts are not about the same records", "各部分的记录不一致"), where="bootstrap"
+        )
     _check_arguments(n, resamples, LEVEL)
     cluster = _cluster_index(n, patients)
     size = int(cluster.max()) + 1
@@ -199,9 +208,7 @@ def bootstrap_interval(
     if len(members) == 1:
         left_out = np.zeros(1)
     else:
-        left_out = np.array(
-            [statistic(np.flatnonzero(cluster != number)) for number in range(len(members))]
-        )
+        left_out = np.array([statistic(np.flatnonzero(cluster != number)) for number in range(len(members))])
     return _accelerated(float(statistic(np.arange(n))), drawn, left_out, level)
 
 

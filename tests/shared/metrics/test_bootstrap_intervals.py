@@ -7,12 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from scipy.stats import bootstrap as scipy_bootstrap
 
 from emr_fl_shared.errors import DataError
-from emr_fl_shared.metrics import bootstrap
-from emr_fl_shared.metrics import Interval, bootstrap_interval, f1_intervals, macro_f1, micro_f1, weighted_f1
+from emr_fl_shared.metrics import (
+    Interval,
+    bootstrap,
+    bootstrap_interval,
+    f1_intervals,
+    macro_f1,
+    micro_f1,
+    weighted_f1,
+)
 
 
 def macro_f1_interval(y: np.ndarray, predicted: np.ndarray, **given: Any) -> Interval:

@@ -118,7 +118,9 @@ def test_bins_of_equal_mass_keep_equal_confidences_together() -> None:
 def test_equal_mass_agrees_with_the_definition(seed: int, n: int, k: int, bins: int) -> None:
     generator = np.random.default_rng(seed)
     y, p = generator.random((n, k)) < 0.4, np.round(generator.random((n, k)), 1)
-    slow = [slow_mass_ece(p[:, c].tolist(), y[:, c].tolist(), bins) if y[:, c].any() else np.nan for c in range(k)]
+    slow = [
+        slow_mass_ece(p[:, c].tolist(), y[:, c].tolist(), bins) if y[:, c].any() else np.nan for c in range(k)
+    ]
     found = ece_per_label(y, p, bins=bins, binning="mass")
     np.testing.assert_allclose(found, slow, atol=1e-9)
     assert ece_labelwise(y, p, bins=bins, binning="mass") == pytest.approx(
