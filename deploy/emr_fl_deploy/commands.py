@@ -259,10 +259,38 @@ def _predict(app: typer.Typer) -> None:
         top: Annotated[
             int, typer.Option(help=tr("labels shown per text", "每条文本显示的标签数"), min=1)
         ] = 5,
+        explain: Annotated[
+            bool,
+            typer.Option(
+                "--explain",
+                help=tr(
+                    "the words that the labels rest on (integrated gradients)",
+                    "给出标签所依据的词语（积分梯度）",
+                ),
+            ),
+        ] = False,
+        attention: Annotated[
+            bool,
+            typer.Option(
+                "--attention",
+                help=tr(
+                    "the words that the model looked at (attention roll-out)",
+                    "给出模型所关注的词语（注意力展开）",
+                ),
+            ),
+        ] = False,
     ) -> None:
         from emr_fl_deploy.scoring import predict
 
-        predict(model, text or [], file=file, as_json=json, top=top)
+        predict(
+            model,
+            text or [],
+            file=file,
+            as_json=json,
+            top=top,
+            explain=explain,
+            attention=attention,
+        )
 
 
 def _report(app: typer.Typer) -> None:

@@ -27,13 +27,26 @@ COMPARED_SETS = ("standard", "noisy")
 """Texts that are the same whatever the model."""
 
 
-def predict(model: Path, texts: Sequence[str], *, file: Path | None, as_json: bool, top: int) -> None:
-    """Print labels and probabilities of each text. Nothing of a text is stored."""
+def predict(
+    model: Path,
+    texts: Sequence[str],
+    *,
+    file: Path | None,
+    as_json: bool,
+    top: int,
+    explain: bool = False,
+    attention: bool = False,
+) -> None:
+    """Print labels and probabilities of each text, and the words that they rest on. Nothing of a text is stored.
+
+    `explain`: integrated gradients of the labels given, of the most probable one where none is; `attention`: the roll-out.
+    """
     numbered = _texts(texts, file)
     given = [without_entities(text) for _, text in numbered]
 
     import numpy as np
 
+    from emr_fl_deploy.explaining import explanations, looked_at_words, most_looked_at, strongest
     from emr_fl_shared.deidentify import Deidentifier
     from emr_fl_shared.model.encoder import encode, predict_logits
     from emr_fl_shared.model.storage import load_model
@@ -49,8 +62,14 @@ def predict(model: Path, texts: Sequence[str], *, file: Path | None, as_json: bo
     decided = saved.decision.decide(probabilities)
     labels = saved.labels.labels
     for row, (number, _) in enumerate(numbered):
+        why: dict[int, Any] = {}
+        looked_at: list[dict[str, Any]] | None = None
         order = [int(index) for index in np.argsort(-probabilities[row], kind="stable")]
         shown = [index for index in order if decided[row, index]]
+        if explain:
+            why = explanations(saved.encoder, clean[row], shown or order[:1])
+        if attention:
+            looked_at = looked_at_words(saved.encoder, clean[row])
         shown += [index for index in order if not decided[row, index]][: max(0, top - len(shown))]
         answer: list[dict[str, Any]] = [
             {
@@ -59,11 +78,15 @@ def predict(model: Path, texts: Sequence[str], *, file: Path | None, as_json: bo
                 "en": labels[index].en,
                 "probability": round(float(probabilities[row, index]), 4),
                 "given": bool(decided[row, index]),
+                **({"explanation": why[index]} if index in why else {}),
             }
             for index in shown
         ]
         if as_json:
-            print(json.dumps({"text": number, "labels": answer}, ensure_ascii=False))
+            line: dict[str, Any] = {"text": number, "labels": answer}
+            if looked_at is not None:
+                line["attention"] = looked_at
+            print(json.dumps(line, ensure_ascii=False))
             continue
         print(
             f"[{number}]"
@@ -72,6 +95,10 @@ def predict(model: Path, texts: Sequence[str], *, file: Path | None, as_json: bo
         for entry in answer:
             name = entry["zh"] if language() == "zh" else entry["en"] or entry["zh"]
             print(f"  {'*' if entry['given'] else ' '} {100 * entry['probability']:5.1f} %  {name}")
+            if "explanation" in entry:
+                print(f"{'':14}{tr('rests on', '依据')}: {strongest(entry['explanation']['words'])}")
+        if looked_at is not None:
+            print(f"{'':4}{tr('looked at', '注意力')}: {most_looked_at(looked_at)}")
 
 
 def evaluate(

@@ -67,6 +67,35 @@ def test_evaluate_standardises_what_noise_and_attack_made(model: Path, tmp_path:
     assert all({"standard", "noisy", "adversarial"} <= set(found["sets"]) for found in scores)
 
 
+def test_predict_names_the_words_that_a_label_rests_on(
+    model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "患者张伟，咳嗽、发热3天，无胸痛。"
+    scoring.predict(model, [text], file=None, as_json=True, top=3, explain=True, attention=True)
+    answer = json.loads(capsys.readouterr().out)
+    explained = [entry for entry in answer["labels"] if "explanation" in entry]
+    assert (explained and all(entry["given"] for entry in explained)) or len(explained) == 1
+    for entry in explained:
+        why = entry["explanation"]
+        assert {"咳嗽", "发热", "胸痛", "[PATIENT_NAME]"} <= {word["word"] for word in why["words"]}
+        total = sum(word["weight"] for word in why["words"])
+        assert total == pytest.approx(why["logit"] - why["baseline"], rel=0.01, abs=1e-4)
+    assert "张伟" not in json.dumps(answer, ensure_ascii=False)
+    assert 0 < sum(word["weight"] for word in answer["attention"]) <= 1
+    scoring.predict(model, [text], file=None, as_json=True, top=3)
+    plain = json.loads(capsys.readouterr().out)
+    for entry in explained:
+        del entry["explanation"]
+    assert plain == {"text": 1, "labels": answer["labels"]}
+
+
+def test_predict_explains_on_the_terminal(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["predict", "--model", str(model), "咳嗽、发热3天", "--explain", "--attention"]
+    assert run(["--lang", "en", *options]) == 0
+    out = capsys.readouterr().out
+    assert "rests on: " in out and "looked at: " in out and "咳嗽 " in out
+
+
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     rows = "".join(
