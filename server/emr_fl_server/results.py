@@ -11,6 +11,7 @@ from typing import Any
 from emr_fl_server.app import Outcome
 from emr_fl_server.evaluation.evaluator import FinalScores
 from emr_fl_server.federation import Federation
+from emr_fl_shared.metrics.bootstrap import LEVEL, RESAMPLES
 
 SCHEMA = 1
 
@@ -96,12 +97,14 @@ def _final_name(name: str) -> str:
 
 
 def add_final(results: dict[str, Any], federation: Federation, final: FinalScores) -> None:
-    """Put what was asked of the final model alone into its results: intervals, `fairness`, `noise_curve`."""
+    """Put what was asked of the final model alone into its results: intervals, `bootstrap`, `fairness`, `noise_curve`."""
+    evaluation = federation.settings.evaluation
+    results["bootstrap"] = {"resamples": RESAMPLES, "level": LEVEL, "seed": evaluation.bootstrap_seed}
     for name, found in final.intervals.items():
         results["sets"][_final_name(name)] |= found
-    settings = federation.settings.evaluation.fairness
-    if settings.enabled:
-        results["fairness"] = {"smallest_count": settings.smallest_count, "sets": final.fairness}
+    if evaluation.fairness.enabled:
+        smallest = evaluation.fairness.smallest_count
+        results["fairness"] = {"smallest_count": smallest, "sets": final.fairness}
     if final.noise_curve is not None:
         results["noise_curve"] = final.noise_curve
 
