@@ -19,7 +19,7 @@ KIND_NAMES = {
     "insertion": Words("Characters too many", "多字"),
     "abbreviation": Words("Abbreviations", "缩写"),
     "colloquial": Words("Spoken words", "口语"),
-    "width": Words("Punctuation and width", "标点与全半角"),
+    "width": Words("Punctuation, width", "标点与全半角"),
     "template": Words("Template debris", "模板残留"),
     "mixed": Words("Mixed", "混合"),
 }

@@ -55,10 +55,8 @@ def noise_chart(kinds: Sequence[NoiseKind], clean: Figure, label: Words, width: 
         drawing.line(left, bottom, right, bottom, class_="axis")
         drawing.text(left, top - 12, fitted_words(kind.name, right - left, 12.0), class_="label strong")
         _panel(drawing, kind, clean, x, y)
-    foot = Words(
-        "macro-F1, % · below: share of characters asked for, %", "macro-F1（%） · 横轴：设定的字符比例（%）"
-    )
-    drawing.text(width - 4, rows * tall + 26, fitted_words(foot, width - 8, 12.0), class_="label end")
+    foot = Words("macro-F1, % · below: characters touched, %", "macro-F1（%） · 横轴：改动字符（%）")
+    drawing.text(width - 4, rows * tall + 26, foot, class_="label end")
     return drawing
 
 
