@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emr_fl_server.app import Outcome
+from emr_fl_server.evaluation.errors import confident_errors
 from emr_fl_server.evaluation.evaluator import Evaluator, FinalScores
 from emr_fl_server.evaluation.held_out import HeldOutSets
 from emr_fl_server.federation import Federation, as_json
 from emr_fl_server.report import model_card, write_report
+from emr_fl_server.report.errors import write_errors
 from emr_fl_server.report.reading import RESULTS
 from emr_fl_server.results import add_final, build_results
 from emr_fl_shared.config import Settings
@@ -112,12 +114,17 @@ def decisions(federation: Federation, outcome: Outcome) -> dict[str, NDArray[np.
 
 
 def write_outcome(folder: Path, federation: Federation, outcome: Outcome, results: Mapping[str, Any]) -> None:
-    """The model folder, then `results.json`, then the page."""
+    """The model folder, then `results.json`, then the page; with `evaluation.explain` also the page of errors."""
     assert federation.evaluator is not None and federation.taxonomy is not None
     encoder = federation.evaluator.encoder
     load_tensors(encoder.model, outcome.best.tensors)
     save_model(folder / "model", encoder, federation.taxonomy, outcome.best.decision, model_card(results))
     write_results(folder, results)
+    if federation.settings.evaluation.explain:
+        standard = federation.evaluator.sets["standard"]
+        probabilities = outcome.best.decision.probabilities(federation.evaluator.logits(standard))
+        errors = confident_errors(encoder, standard, probabilities, outcome.best.decision)
+        write_errors(folder, federation.settings.federation.name, errors, federation.taxonomy)
 
 
 def write_results(folder: Path, results: Mapping[str, Any]) -> None:

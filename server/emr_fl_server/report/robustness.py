@@ -94,7 +94,7 @@ def _cell(figures: Figures, place: Place) -> Context:
 
 def fairness(results: Results, figures: Figures) -> Context | None:
     """Scores by group of patients and the gaps between groups, set by set."""
-    sets = []
+    sets: list[Context] = []
     for key in results.mapping("fairness", "sets"):
         dimensions = [
             _dimension(results, figures, ("fairness", "sets", key, index))
@@ -118,7 +118,8 @@ def fairness(results: Results, figures: Figures) -> Context | None:
 
 
 def _dimension(results: Results, figures: Figures, place: Place) -> Context:
-    rows, scores = [], []
+    rows: list[Context] = []
+    scores = []
     for index in range(len(results.items(*place, "groups"))):
         at: Place = (*place, "groups", index)
         name = group_name(results.text(*at, "group"))

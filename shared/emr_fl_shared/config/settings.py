@@ -488,6 +488,8 @@ class Evaluation(Section):
     fairness: Fairness = Fairness()
     bootstrap_seed: Annotated[int, Field(ge=0)] = 2026
     """Of the intervals and tests in the results."""
+    explain: bool = False
+    """Whether the run folder gets a page with the most confident errors: it holds texts of the standard set."""
     sets: HeldOut = HeldOut()
     columns: dict[str, str] = Field(default_factory=dict)
     """Header → field map for the held-out files, where their headers are not understood."""
