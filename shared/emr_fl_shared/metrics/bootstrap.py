@@ -49,9 +49,9 @@ class Interval:
 class Counts:
     """True positives, false positives and false negatives of each label: float [..., K]."""
 
-    tp: FloatArray
-    fp: FloatArray
-    fn: FloatArray
+    tp: NDArray[np.floating[Any]]
+    fp: NDArray[np.floating[Any]]
+    fn: NDArray[np.floating[Any]]
 
     def macro_f1(self) -> FloatArray:
         """Mean F1 over the labels that occur, [...]; 0.0 where none does."""
