@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from planted import planted
-
 from emr_fl_shared.text.noise import KINDS
+from planted import planted
 
 QUICK = ["--set", "evaluation.adversarial.texts=20", "--set", "evaluation.adversarial.budget=10"]
 ENVIRONMENT = {**os.environ, "EMR_FL_LANG": "en", "OMP_NUM_THREADS": "1"}
