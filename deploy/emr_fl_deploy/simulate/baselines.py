@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emr_fl_client.app import progress_nowhere
 from emr_fl_deploy.simulate.grid import end_with_parent, fork_server
@@ -39,6 +40,14 @@ class Job:
     sets: Mapping[str, HeldOutSet] = field(repr=False)
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What a model reached, and what it decided (bool [n, K]), by set."""
+
+    scores: dict[str, Any]
+    decided: dict[str, NDArray[np.bool_]] = field(repr=False)
+
+
 def run_tfidf(
     settings: Settings,
     sites: Collection[str],
@@ -48,8 +57,8 @@ def run_tfidf(
     sets: Mapping[str, HeldOutSet],
     *,
     parallel: int,
-) -> dict[str, dict[str, Any]]:
-    """Scores by set: `pooled`, and under each site's name what it reaches alone.
+) -> dict[str, Scored]:
+    """`pooled`, and under each site's name what it reaches alone.
 
     `sites`: those whose training records count; one without a usable record ends it all with `DataError`.
     """
@@ -73,7 +82,7 @@ def run_tfidf(
             raise
 
 
-def train_and_score(job: Job) -> dict[str, Any]:
+def train_and_score(job: Job) -> Scored:
     """Fit one model and score it on every set."""
     taxonomy = Taxonomy.from_json(job.taxonomy)
     texts: list[str] = []
@@ -87,10 +96,14 @@ def train_and_score(job: Job) -> dict[str, Any]:
         labels.append(data.labels(data.train))
     model = TfidfBaseline(threshold_shrinkage=job.settings.evaluation.threshold_shrinkage)
     model.fit(texts, np.concatenate(labels), (job.validation.texts, job.validation.y))
-    return {
-        name: score_set(held_out.y, model.probabilities(held_out.texts), model.decision, taxonomy.chapters)
-        for name, held_out in job.sets.items()
-    }
+    probabilities = {name: model.probabilities(held_out.texts) for name, held_out in job.sets.items()}
+    return Scored(
+        {
+            name: score_set(job.sets[name].y, p, model.decision, taxonomy.chapters)
+            for name, p in probabilities.items()
+        },
+        {name: model.decision.decide(p) for name, p in probabilities.items()},
+    )
 
 
 def mean_scores(per_site: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, float]]:

@@ -435,6 +435,29 @@ class Attack(Section):
     seed: Annotated[int, Field(ge=0)] = 2026
 
 
+class NoiseCurve(Section):
+    texts: Annotated[int, Field(ge=0)] = 500
+    """Texts of the standard set that the final model reads in every kind and strength of noise; 0: no curve."""
+    strengths: Annotated[list[Annotated[float, Field(gt=0.0, le=0.5)]], Field(max_length=20)] = Field(
+        default_factory=lambda: [0.05, 0.10, 0.20]
+    )
+    """Shares of a text's characters."""
+    seed: Annotated[int, Field(ge=0)] = 2026
+
+    @field_validator("strengths")
+    @classmethod
+    def _rising(cls, strengths: list[float]) -> list[float]:
+        if sorted(set(strengths)) != strengths:
+            raise ValueError(tr("give strengths in rising order, each once", "强度须按升序给出且不重复"))
+        return strengths
+
+
+class Fairness(Section):
+    enabled: bool = True
+    smallest_count: Annotated[int, Field(ge=1)] = 20
+    """Patients: no group of fewer is shown."""
+
+
 def file_path(value: str) -> str:
     """A path, not the URL of a database."""
     if is_database(value):
@@ -461,6 +484,12 @@ class Evaluation(Section):
     """Thresholds a label, shrunk towards the global one as if it had so many positives; left out: the global one for all."""
     noisy: Noisy = Noisy()
     adversarial: Attack = Attack()
+    noise_curve: NoiseCurve = NoiseCurve()
+    fairness: Fairness = Fairness()
+    bootstrap_seed: Annotated[int, Field(ge=0)] = 2026
+    """Of the intervals and tests in the results."""
+    explain: bool = False
+    """Whether the run folder gets a page with the most confident errors: it holds texts of the standard set."""
     sets: HeldOut = HeldOut()
     columns: dict[str, str] = Field(default_factory=dict)
     """Header → field map for the held-out files, where their headers are not understood."""
