@@ -12,7 +12,7 @@ from pathlib import Path
 
 from emr_fl_client.own_labels import site_mapping
 from emr_fl_shared.config import Settings
-from emr_fl_shared.config.settings import TINY
+from emr_fl_shared.config.settings import BUILT_HERE
 from emr_fl_shared.deidentify.roster import read_roster
 from emr_fl_shared.errors import DataError, SettingsError, UsageError
 from emr_fl_shared.labels import (
@@ -106,7 +106,7 @@ def check_device(settings: Settings, gpus: float | None = None) -> None:
 
 def check_model(settings: Settings) -> None:
     """Raises `ModelError` if the encoder, or a site's own copy of it, can't be loaded."""
-    if settings.model.name == TINY:
+    if settings.model.name in BUILT_HERE:
         return
     from emr_fl_shared.model.encoder import check_source  # imports torch and transformers
 

@@ -26,7 +26,9 @@ from emr_fl_shared.errors import SettingsError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.sources.source import Source, check_url, is_database, located_from
 
-TINY = "tiny"
+TINY, TEXTCNN, BILSTM_ATTENTION = "tiny", "textcnn", "bilstm-attention"
+BUILT_HERE = (TINY, TEXTCNN, BILSTM_ATTENTION)
+"""Names in `model.name` of what starts from random weights: nothing is downloaded, no folder is looked for."""
 PAPER_ENCODER = "hfl/chinese-roberta-wwm-ext"
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|m|h|d)\s*$")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -655,10 +657,10 @@ class Settings(Section):
     def resolved(self) -> Settings:
         """A copy in which nothing that training needs is left open.
 
-        `tiny` starts from random weights and takes the values measured for it (`docs/sample-federation.md`); any other
+        What starts from random weights takes the values measured for `tiny` (`docs/sample-federation.md`); any other
         encoder is pre-trained and takes the paper's (MISSION: AdamW 2e-5, 10 rounds of one epoch).
         """
-        tiny = self.model.name == TINY
+        tiny = self.model.name in BUILT_HERE
         patience = self.federation.patience
         federation = self.federation.model_copy(
             update={
@@ -713,7 +715,7 @@ class Settings(Section):
         if Path(labels.taxonomy).suffix.lower() in {".csv", ".toml"}:
             labels = labels.model_copy(update={"taxonomy": absolute(labels.taxonomy)})
         model = self.model
-        if model.name != TINY and (folder / model.name).is_dir():
+        if model.name not in BUILT_HERE and (folder / model.name).is_dir():
             model = model.model_copy(update={"name": absolute(model.name)})
         return self.model_copy(
             update={"sites": sites, "evaluation": evaluation, "labels": labels, "model": model}
