@@ -4,13 +4,16 @@ Kim, *Convolutional Neural Networks for Sentence Classification*, EMNLP 2014. Sy
 
     x_{1:n}      embedded tokens                           `inputs_embeds` [B, L, H]
     h            filter windows 3, 4, 5                    `windows`
-    c_i          ReLU(w · x_{i:i+h−1} + b), eq. 2          a `convolution`, [B, F, L]
+    c_i          ReLU(w · x_{i:i+h−1} + b), eq. 2          `maps` [B, L, F]
     ĉ = max c    max-over-time pooling, eq. 3–4            over the real tokens
     p            dropout before the last layer, §2.1       `dropout`
 
 Deviations: the words are the tokens of `tiny` (a character each) and start from random vectors, Kim's CNN-rand; the vectors have the
 width of `tiny`'s, 128 instead of 300, so that both have about as many parameters; K sigmoids with the prior bias of `tiny`
 in the place of a softmax; no ℓ2 ball around the last layer's rows, as all models here have the same weight decay.
+
+A convolution is written as what it is, one matrix product over h neighbouring vectors: on a CPU, a convolution kernel is compiled for every
+length of the batch, which cost eight times the training step itself.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ class TextCnn(WordVectorModel):
     def __init__(self, config: TextCnnConfig) -> None:
         super().__init__(config)
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(config.hidden_size, config.filters, window) for window in config.windows
+            nn.Linear(config.hidden_size * window, config.filters) for window in config.windows
         )
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(config.filters * len(config.windows), config.num_labels)
@@ -62,13 +65,14 @@ class TextCnn(WordVectorModel):
     ) -> SequenceClassifierOutput:
         """Logits float [B, K] as `.logits`; `attention_mask` [B, L] is 1 on real tokens, left out: all are."""
         embedded, mask = self.embedded(input_ids, attention_mask, inputs_embeds)
-        signal = embedded.transpose(1, 2)  # [B, H, L]
-        real = mask[:, None, :] > 0
+        real = mask[:, :, None] > 0
+        length = embedded.shape[1]
         pooled = []
-        for convolution in self.convolutions:
-            window = convolution.kernel_size[0]
+        for window, convolution in zip(self.config.windows, self.convolutions, strict=True):
             # a window begins at each token and may reach beyond the end, so that notes shorter than it have one, too
-            maps = F.relu(convolution(F.pad(signal, (0, window - 1))))
-            pooled.append(maps.masked_fill(~real, 0.0).amax(dim=2))
+            padded = F.pad(embedded, (0, 0, 0, window - 1))
+            neighbours = torch.cat([padded[:, first : first + length] for first in range(window)], dim=2)
+            maps = F.relu(convolution(neighbours))
+            pooled.append(maps.masked_fill(~real, 0.0).amax(dim=1))
         features = torch.cat(pooled, dim=1)
         return SequenceClassifierOutput(logits=self.classifier(self.dropout(features)))

@@ -70,7 +70,7 @@ class WordVectorModel(PreTrainedModel):  # type: ignore[misc]
             module.weight.uniform_(-EMBEDDING_BOUND, EMBEDDING_BOUND)
             if module.padding_idx is not None:
                 module.weight[module.padding_idx].zero_()
-        elif isinstance(module, nn.Linear | nn.Conv1d | nn.LSTM):
+        elif isinstance(module, nn.Linear | nn.LSTM):
             module.reset_parameters()
         if module is self.classifier:
             # as `tiny`: every label starts at probability 1/K

@@ -114,8 +114,8 @@ def test_textcnn_is_kims_formula() -> None:
         model.embeddings.weight.copy_(
             torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [3.0, 1.0], [9.0, 9.0]])
         )
-        model.convolutions[0].weight.copy_(  # [maps, H, window]
-            torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[-1.0, -1.0], [-1.0, -1.0]]])
+        model.convolutions[0].weight.copy_(  # [maps, first vector and second vector]
+            torch.tensor([[1.0, 0.0, 0.0, 1.0], [-1.0, -1.0, -1.0, -1.0]])
         )
         model.convolutions[0].bias.copy_(torch.tensor([0.5, 0.0]))
         model.classifier.weight.copy_(torch.tensor([[1.0, 1.0], [2.0, 0.0]]))
