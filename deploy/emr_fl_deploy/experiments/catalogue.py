@@ -146,4 +146,3 @@ def load_experiment(name: str) -> Experiment:
         raise SettingsError(
             [problem(item, Experiment, [(str(path), {})]) for item in error.errors()]
         ) from None
-

@@ -31,7 +31,9 @@ def _list(experiment: typer.Typer) -> None:
         "list", help=tr("The experiments, what each answers and costs.", "列出实验、其回答的问题与成本。")
     )
     def list_(
-        seeds: Annotated[int, typer.Option(help=tr("seeds that the cost is for", "按多少个种子估算成本"), min=1)] = 5,
+        seeds: Annotated[
+            int, typer.Option(help=tr("seeds that the cost is for", "按多少个种子估算成本"), min=1)
+        ] = 5,
         json: Annotated[bool, typer.Option("--json", help=tr("print JSON", "输出 JSON"))] = False,
     ) -> None:
         list_experiments(seeds, as_json=json)
@@ -46,12 +48,22 @@ def _run(experiment: typer.Typer) -> None:
     )
     def run(
         name: Annotated[
-            str, typer.Argument(help=tr("of `emr-fl experiment list`, or a file NAME.toml", "见 `emr-fl experiment list`，或文件 NAME.toml"))
+            str,
+            typer.Argument(
+                help=tr(
+                    "of `emr-fl experiment list`, or a file NAME.toml",
+                    "见 `emr-fl experiment list`，或文件 NAME.toml",
+                )
+            ),
         ],
         seeds: Annotated[int, typer.Option(help=tr("runs of each configuration", "每个配置的运行次数"))] = 5,
         out: Annotated[
             Path | None,
-            typer.Option(help=tr("folder (runs/NAME-TIME, or the unfinished one)", "目录（runs/NAME-TIME，或未完成的那个）")),
+            typer.Option(
+                help=tr(
+                    "folder (runs/NAME-TIME, or the unfinished one)", "目录（runs/NAME-TIME，或未完成的那个）"
+                )
+            ),
         ] = None,
         data: Annotated[
             Path | None, typer.Option(help=tr("folder with federation.toml", "含 federation.toml 的目录"))
@@ -127,7 +139,7 @@ def list_experiments(seeds: int, *, as_json: bool) -> None:
     from emr_fl_deploy.experiments.plan import Plan
     from emr_fl_deploy.experiments.tables import said
 
-    found = []
+    found: list[dict[str, Any]] = []
     for name in known_experiments():
         experiment = load_experiment(name)
         plan = Plan(experiment)
@@ -193,7 +205,10 @@ def run_experiment(asked: Any) -> dict[str, Any]:
         busy = tr("an experiment is at work in this folder already", "该目录正被另一个实验使用")
         held.enter_context(only_one(out / RUN_LOCK, busy))
         seeds = take_folder(out, plan, asked.seeds)
-        print(tr(f"experiment {plan.experiment.name} in {out}", f"实验 {plan.experiment.name}，目录 {out}"), file=sys.stderr)
+        print(
+            tr(f"experiment {plan.experiment.name} in {out}", f"实验 {plan.experiment.name}，目录 {out}"),
+            file=sys.stderr,
+        )
 
         def write(failures: Mapping[Cell, str]) -> dict[str, Any]:
             results = gather(plan, out, seeds, failures)
@@ -208,7 +223,10 @@ def run_experiment(asked: Any) -> dict[str, Any]:
         except KeyboardInterrupt:
             write(runner.failures)
             raise Interrupted(
-                tr("interrupted; finished runs and complete rounds are kept", "已中断；已完成的运行与轮次均已保存"),
+                tr(
+                    "interrupted; finished runs and complete rounds are kept",
+                    "已中断；已完成的运行与轮次均已保存",
+                ),
                 where=str(out),
                 do=tr("the same command with --out goes on: ", "加 --out 重复同一命令即可继续：")
                 + f"--out {shlex.quote(str(out))}",

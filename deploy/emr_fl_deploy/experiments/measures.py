@@ -46,7 +46,9 @@ MEASURES: Mapping[str, Measure] = {
     "wall_s": Measure(Words("whole run, s", "整个运行（秒）"), digits=1, form="short"),
     "evaluate_s": Measure(Words("evaluation, s", "评估（秒）"), digits=1, form="short"),
     "bytes_up_per_round": Measure(Words("MB up a round", "每轮上行 MB"), 1e-6, 2, "size"),
-    "sites_peak_rss_mb": Measure(Words("peak memory of a site, MB", "机构内存峰值 MB"), digits=0, form="memory"),
+    "sites_peak_rss_mb": Measure(
+        Words("peak memory of a site, MB", "机构内存峰值 MB"), digits=0, form="memory"
+    ),
 }
 
 
@@ -54,7 +56,10 @@ def known_column(column: str) -> str:
     """The column itself. Raises ValueError where its metric has no name here."""
     if not COLUMN.fullmatch(column) or column.partition(".")[2] not in MEASURES:
         raise ValueError(
-            tr(f"unknown column {column!r}: SET.METRIC with METRIC one of ", f"未知的列 {column!r}：应为 集.指标，指标为 ")
+            tr(
+                f"unknown column {column!r}: SET.METRIC with METRIC one of ",
+                f"未知的列 {column!r}：应为 集.指标，指标为 ",
+            )
             + ", ".join(MEASURES)
         )
     return column

@@ -89,7 +89,9 @@ def _words(both: Mapping[str, str] | None) -> Words:
     return Words(both["en"], both["zh"]) if both else Words("", "")
 
 
-def _row(index: int, row: Mapping[str, Any], columns: list[str], figures: Figures, reference: str) -> dict[str, Any]:
+def _row(
+    index: int, row: Mapping[str, Any], columns: list[str], figures: Figures, reference: str
+) -> dict[str, Any]:
     return {
         "name": _words(row["name"]),
         "note": _words(row["note"]) if row["note"] else None,

@@ -241,9 +241,7 @@ def _check(asked: Asked, experiment: Experiment) -> None:
             raise UsageError(tr("at least one", "至少为 1"), where=option, got=str(value))
     if experiment.side_by_side and (asked.jobs or 1) > 1:
         raise UsageError(
-            tr(
-                "times are compared: one run at a time", "该实验比较耗时，每次只能运行一个"
-            ),
+            tr("times are compared: one run at a time", "该实验比较耗时，每次只能运行一个"),
             where="--jobs",
             got=str(asked.jobs),
             expected="1",
@@ -316,7 +314,11 @@ def read_plan(out: Path) -> Plan:
     noted = _read(out / PLAN)["plan"]
     sample: Mapping[str, int] = noted["sample"] or {}
     return Plan(
-        Experiment.model_validate(noted["experiment"]), noted["settings"], noted["data"], bert=noted["bert"], **sample
+        Experiment.model_validate(noted["experiment"]),
+        noted["settings"],
+        noted["data"],
+        bert=noted["bert"],
+        **sample,
     )
 
 
@@ -339,4 +341,3 @@ def base_model(plan: Plan, out: Path) -> str:
     federation = plan.federation(out, plan.first_seed) / FEDERATION
     tree = merge(read_toml(federation) if federation.is_file() else {}, plan.settings)
     return str(tree.get("model", {}).get("name", TINY))
-

@@ -29,7 +29,10 @@ def gather(plan: Plan, out: Path, seeds: int, failures: Mapping[Cell, str]) -> d
     for cell in plan.cells(out, seeds):
         cells[cell.configuration].append(cell)
     experiment = plan.experiment
-    rows = [_row(plan, configuration, cells[configuration.id], out, failures) for configuration in experiment.configuration]
+    rows = [
+        _row(plan, configuration, cells[configuration.id], out, failures)
+        for configuration in experiment.configuration
+    ]
     reference = next(row for row in rows if row["id"] == experiment.reference)
     compare = paired_ratio if experiment.comparison == "ratio" else paired_difference
     for row in rows:
@@ -84,7 +87,13 @@ def _row(
         "id": configuration.id,
         "name": configuration.name.model_dump(),
         "note": configuration.note.model_dump() if configuration.note else None,
-        "state": NOT_RUN if reason else FAILED if FAILED in states else WAITING if WAITING in states else FINISHED,
+        "state": NOT_RUN
+        if reason
+        else FAILED
+        if FAILED in states
+        else WAITING
+        if WAITING in states
+        else FINISHED,
         "reason": reason,
         "settings": configuration.settings,
         "runs": runs,
@@ -118,7 +127,10 @@ def _run(cell: Cell, out: Path, failures: Mapping[Cell, str]) -> dict[str, Any]:
         **found,
         "state": FINISHED,
         "reason": None,
-        **{key: results.get(key) for key in ("model", "parameters", "rounds", "best_round", "labels", "name", "sample_data")},
+        **{
+            key: results.get(key)
+            for key in ("model", "parameters", "rounds", "best_round", "labels", "name", "sample_data")
+        },
         "figures": figures,
     }
 
@@ -128,7 +140,7 @@ def _data(plan: Plan, finished: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     first: Mapping[str, Any] = finished[0] if finished else {}
     sample = plan.data is None or bool(first.get("sample_data"))
     return {
-        "name": first.get("name") or (Path(plan.data).name if plan.data else "sample federation"),
+        "name": (first.get("name") or Path(plan.data).name) if plan.data else "sample federation",
         "sample": sample,
         "sites": plan.sites if plan.data is None else None,
         "training_records": plan.records if plan.data is None else None,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -32,7 +33,9 @@ def default_jobs(gpus: float) -> int:
     """Runs at a time: as many as have four cores and 4 GB of free memory each, at least one; one where they share GPUs."""
     if gpus > 0:
         return 1
-    return max(1, min(len(_cores()) // CORES_PER_RUN, int(psutil.virtual_memory().available / MEMORY_PER_RUN)))
+    return max(
+        1, min(len(_cores()) // CORES_PER_RUN, int(psutil.virtual_memory().available / MEMORY_PER_RUN))
+    )
 
 
 def _cores() -> list[int]:
@@ -66,7 +69,7 @@ class Runner:
     out: Path
     jobs: int
     gpus: float = 0.0
-    after: Callable[[Mapping[Cell, str]], None] = lambda _: None
+    after: Callable[[Mapping[Cell, str]], object] = lambda _: None
     failures: dict[Cell, str] = field(default_factory=dict)
     """What the cells that failed said last."""
     _spent: dict[str, list[float]] = field(default_factory=dict)
@@ -84,9 +87,16 @@ class Runner:
         slots = shared_out(_cores(), self.jobs)
         with ExitStack() as held:
             tracker = held.enter_context(Tracker(self.out))
+            for cell in cells:
+                if cell.done(self.out) and not tracker.has(
+                    cell
+                ):  # stopped between the run's end and its event file
+                    tracker.finished(cell, self._settings(cell))
             try:
                 while waiting or self._running:
-                    free = [n for n in range(self.jobs) if n not in {running.slot for running in self._running}]
+                    free = [
+                        n for n in range(self.jobs) if n not in {running.slot for running in self._running}
+                    ]
                     while waiting and free:
                         self._start(waiting.pop(0), free.pop(0), slots)
                     time.sleep(_POLL_SECONDS)
@@ -122,7 +132,7 @@ class Runner:
         cell, seconds = running.cell, time.monotonic() - running.began
         if running.process.returncode == 0 and cell.done(self.out):
             self._spent.setdefault(cell.configuration, []).append(seconds)
-            tracker.finished(cell, self.plan.cell_settings(self.plan.experiment.of(cell.configuration), ()))
+            tracker.finished(cell, self._settings(cell))
             self.after(self.failures)
             left = self._left(waiting)
             _say(
@@ -132,7 +142,13 @@ class Runner:
             return
         self.failures[cell] = last_error(running.log, running.offset, running.process.returncode)
         self.after(self.failures)
-        _say(f"{place} {cell.name}: FAILED: {self.failures[cell]}", f"{place} {cell.name}：失败：{self.failures[cell]}")
+        _say(
+            f"{place} {cell.name}: FAILED: {self.failures[cell]}",
+            f"{place} {cell.name}：失败：{self.failures[cell]}",
+        )
+
+    def _settings(self, cell: Cell) -> dict[str, Any]:
+        return self.plan.cell_settings(self.plan.experiment.of(cell.configuration), ())
 
     def _left(self, waiting: Sequence[Cell]) -> float:
         """Seconds until all is done: what this call's runs took, by configuration where one of it ran, otherwise in proportion to

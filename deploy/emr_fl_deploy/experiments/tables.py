@@ -67,7 +67,9 @@ def _ratio(value: float | None) -> str:
 def _signed(column: str) -> Callable[[float | None], str]:
     def text(value: float | None) -> str:
         written = measure(column).text(value)
-        return written if value is None or written.startswith("-") or not written.strip("0.") else "+" + written
+        return (
+            written if value is None or written.startswith("-") or not written.strip("0.") else "+" + written
+        )
 
     return text
 
@@ -80,9 +82,19 @@ def state_of(row: Mapping[str, Any]) -> str:
     missing = sum(run["state"] == "waiting" for run in row["runs"])
     parts = []
     if failed:
-        parts.append(tr(f"{len(failed)} of {len(row['runs'])} runs failed", f"{len(row['runs'])} 个运行中 {len(failed)} 个失败"))
+        parts.append(
+            tr(
+                f"{len(failed)} of {len(row['runs'])} runs failed",
+                f"{len(row['runs'])} 个运行中 {len(failed)} 个失败",
+            )
+        )
     if missing:
-        parts.append(tr(f"{missing} of {len(row['runs'])} runs to do", f"{len(row['runs'])} 个运行中 {missing} 个未完成"))
+        parts.append(
+            tr(
+                f"{missing} of {len(row['runs'])} runs to do",
+                f"{len(row['runs'])} 个运行中 {missing} 个未完成",
+            )
+        )
     return tr("; ", "；").join(parts)
 
 
@@ -90,6 +102,19 @@ def what_on(results: Results) -> str:
     """On what, with which seeds and model the figures were measured."""
     data = results["data"]
     sizes = ", ".join(f"{name} n = {n}" for name, n in data["n"].items())
+    if data["training_records"]:
+        sizes = ", ".join(
+            filter(
+                None,
+                (
+                    tr(
+                        f"{data['sites']} sites, {data['training_records']} training records",
+                        f"{data['sites']} 家机构，{data['training_records']} 条训练记录",
+                    ),
+                    sizes,
+                ),
+            )
+        )
     seeds = ", ".join(map(str, results["seeds"]))
     text = tr(
         f"Data: {data['name']} ({sizes or 'no run finished yet'}); seeds {seeds}; encoder {results['encoder']}; "
@@ -127,15 +152,24 @@ def _tables(results: Results) -> list[tuple[str, list[str], list[list[str]]]]:
     heads = [said(heading(column)) for column in columns]
     named = tr("configuration", "配置")
     ours = [
-        [_named(row), *(mean_and_sd(column, row["figures"].get(column)) for column in columns), str(len(row["by_seed"]))]
+        [
+            _named(row),
+            *(mean_and_sd(column, row["figures"].get(column)) for column in columns),
+            str(len(row["by_seed"])),
+        ]
         for row in rows
     ]
     against = [
-        [said(row["name"]), *(compared(c, row["against_reference"].get(c), results["comparison"]) for c in columns)]
+        [
+            said(row["name"]),
+            *(compared(c, row["against_reference"].get(c), results["comparison"]) for c in columns),
+        ]
         for row in rows
         if row["against_reference"]
     ]
-    tables = [(tr("Mean ± sd over seeds", "各种子的均值 ± 标准差"), [named, *heads, tr("seeds", "种子数")], ours)]
+    tables = [
+        (tr("Mean ± sd over seeds", "各种子的均值 ± 标准差"), [named, *heads, tr("seeds", "种子数")], ours)
+    ]
     if against:
         tables.append((how_compared(results), [named, *heads], against))
     in_paper = [c for c in dict.fromkeys(c for row in rows for c in row["paper"])]
@@ -171,7 +205,9 @@ def markdown(results: Results) -> str:
         lines += ["", f"**{caption}**", "", "| " + " | ".join(map(_cell, head)) + " |"]
         lines.append("|---|" + "---:|" * (len(head) - 1))
         lines += ["| " + " | ".join(map(_cell, row)) + " |" for row in rows]
-    failed = [(row, run) for row in results["configurations"] for run in row["runs"] if run["state"] == "failed"]
+    failed = [
+        (row, run) for row in results["configurations"] for run in row["runs"] if run["state"] == "failed"
+    ]
     if failed:
         lines += ["", tr("**Failed**", "**失败的运行**"), ""]
         lines += [f"- {row['id']}, {run['folder']}: {_cell(run['reason'])}" for row, run in failed]
@@ -221,8 +257,14 @@ def long_csv(results: Results) -> str:
             for column, value in run["figures"].items():
                 place, _, metric = column.partition(".")
                 writer.writerow(
-                    [results["experiment"], row["id"], run["site"] or "", run["seed"], place, metric, repr(value)]
+                    [
+                        results["experiment"],
+                        row["id"],
+                        run["site"] or "",
+                        run["seed"],
+                        place,
+                        metric,
+                        repr(value),
+                    ]
                 )
     return stream.getvalue()
-
-

@@ -46,6 +46,10 @@ class Tracker:
             followed.writer.close()
         self._followed.clear()
 
+    def has(self, cell: Cell) -> bool:
+        """Whether the cell has an event file."""
+        return any(cell.beside(self.out, EVENTS, "").glob("events.*"))
+
     def follow(self, cell: Cell) -> None:
         """Write the rounds that the run has completed since the last call; the first call of a cell begins its file anew, with
         the rounds before."""
@@ -139,5 +143,7 @@ def _to_mlflow(
 def _leaves(tree: Mapping[str, Any], place: str = "") -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
     for name, value in tree.items():
-        found += _leaves(value, f"{place}{name}.") if isinstance(value, Mapping) else [(f"{place}{name}", value)]
+        found += (
+            _leaves(value, f"{place}{name}.") if isinstance(value, Mapping) else [(f"{place}{name}", value)]
+        )
     return found

@@ -128,14 +128,11 @@ class TfidfBaseline:
 
         models: list[tuple[NDArray[np.float32], float]]
         if self.n_jobs == 1:
-            models = [
-                _one_label(features, truth[:, label], c, self.class_weight) for label in self._fitted
-            ]
+            models = [_one_label(features, truth[:, label], c, self.class_weight) for label in self._fitted]
         else:  # processes, not threads: liblinear draws its random order from one generator a process
             parallel: Any = Parallel(n_jobs=self.n_jobs)
             models = parallel(
-                delayed(_one_label)(features, truth[:, label], c, self.class_weight)
-                for label in self._fitted
+                delayed(_one_label)(features, truth[:, label], c, self.class_weight) for label in self._fitted
             )
         weights = np.zeros((features.shape[1], len(models)), dtype=np.float32)
         for column, (coefficients, _) in enumerate(models):

@@ -64,7 +64,9 @@ class BiLstmAttention(WordVectorModel):
         packed = pack_padded_sequence(
             self.on_embeddings(embedded), lengths, batch_first=True, enforce_sorted=False
         )
-        both, _lengths = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=mask.shape[1])
+        both, _lengths = pad_packed_sequence(
+            self.lstm(packed)[0], batch_first=True, total_length=mask.shape[1]
+        )
         forwards, backwards = both.chunk(2, dim=2)
         states = self.on_states(forwards + backwards)
         scores = self.attention(torch.tanh(states)).squeeze(2)

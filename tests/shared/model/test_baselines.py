@@ -196,7 +196,9 @@ def test_without_balance_it_is_plain_logistic_regression(fitted: TfidfBaseline) 
     rare = int(np.argmin(TRAIN[1].sum(axis=0)))
     assert plain.probabilities(TEST[0])[:, rare].mean() < fitted.probabilities(TEST[0])[:, rare].mean()
     features = plain._vectoriser.transform(TRAIN[0])
-    reference = LogisticRegression(C=plain.c, solver="liblinear", dual=True, tol=1e-2, max_iter=10, random_state=0)
+    reference = LogisticRegression(
+        C=plain.c, solver="liblinear", dual=True, tol=1e-2, max_iter=10, random_state=0
+    )
     with pytest.warns(Warning):
         reference.fit(features, TRAIN[1][:, rare])
     ours = plain._weights[:, list(plain._fitted).index(rare)]

@@ -17,7 +17,13 @@ from emr_fl_shared.labels import column_taxonomy
 from emr_fl_shared.metrics import Decision
 from emr_fl_shared.model.bilstm_attention import BiLstmAttention, BiLstmAttentionConfig
 from emr_fl_shared.model.built_here import BUILT_HERE
-from emr_fl_shared.model.encoder import build_model, check_source, encode, label_row_parameters, predict_logits
+from emr_fl_shared.model.encoder import (
+    build_model,
+    check_source,
+    encode,
+    label_row_parameters,
+    predict_logits,
+)
 from emr_fl_shared.model.storage import load_model, save_model
 from emr_fl_shared.model.textcnn import TextCnn, TextCnnConfig
 from small_encoders import BCE, batch, close, context, gradients
@@ -164,7 +170,9 @@ def test_it_learns_what_separates_the_labels(name: str) -> None:
     optimiser = torch.optim.AdamW(encoder.model.parameters(), lr=5e-3)
     losses = []
     for _ in range(40):
-        losses.append(build_method(AdversarialSettings()).backward(encoder.model.train(), data, BCE, context()))
+        losses.append(
+            build_method(AdversarialSettings()).backward(encoder.model.train(), data, BCE, context())
+        )
         optimiser.step()
         optimiser.zero_grad()
     assert losses[-1].mean() < 0.3 * losses[0].mean()
