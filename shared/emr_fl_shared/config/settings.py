@@ -657,8 +657,8 @@ class Settings(Section):
     def resolved(self) -> Settings:
         """A copy in which nothing that training needs is left open.
 
-        What starts from random weights takes the values measured for `tiny` (`docs/sample-federation.md`); any other
-        encoder is pre-trained and takes the paper's (MISSION: AdamW 2e-5, 10 rounds of one epoch).
+        What starts from random weights takes the values measured for `tiny` (`docs/sample-federation.md`) and a learning rate of its
+        own; any other encoder is pre-trained and takes the paper's (MISSION: AdamW 2e-5, 10 rounds of one epoch).
         """
         tiny = self.model.name in BUILT_HERE
         patience = self.federation.patience
@@ -675,7 +675,7 @@ class Settings(Section):
         training = self.training.model_copy(
             update={
                 "epochs": self.training.epochs or (TINY_EPOCHS if tiny else 1),
-                "learning_rate": self.training.learning_rate or (TINY_LEARNING_RATE if tiny else 2e-5),
+                "learning_rate": self.training.learning_rate or LEARNING_RATES.get(self.model.name, 2e-5),
                 "adversarial": adversarial,
             }
         )
@@ -732,6 +732,8 @@ TINY_ROUNDS = 20
 TINY_EPOCHS = 1
 TINY_LEARNING_RATE = 2e-3
 TINY_PATIENCE = 10
+LEARNING_RATES: Mapping[str, float] = {TINY: TINY_LEARNING_RATE, TEXTCNN: 1e-2, BILSTM_ATTENTION: 1e-2}
+"""Of what starts from random weights. For the baselines 2e-3, 5e-3 and 1e-2 were tried on a validation set (docs/experiments.md)."""
 
 
 def _without_none(value: Any) -> Any:

@@ -8,7 +8,7 @@ Kim, *Convolutional Neural Networks for Sentence Classification*, EMNLP 2014. Sy
     ĉ = max c    max-over-time pooling, eq. 3–4            over the real tokens
     p            dropout before the last layer, §2.1       `dropout`
 
-Deviations: the words are the tokens of `tiny` (a character each) and start from random vectors, Kim's CNN-rand; the vectors have the
+Deviations: the words are the tokens of `tiny` (a character each) and start from random vectors in ± .25, Kim's CNN-rand; the vectors have the
 width of `tiny`'s, 128 instead of 300, so that both have about as many parameters; K sigmoids with the prior bias of `tiny`
 in the place of a softmax; no ℓ2 ball around the last layer's rows, as all models here have the same weight decay.
 

@@ -13,12 +13,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-EMBEDDING_BOUND = 0.25
-"""Vectors begin uniform in ± this (Kim 2014, §3.2, for words without a pre-trained vector)."""
-
 
 class WordVectorConfig(PretrainedConfig):  # type: ignore[misc]
-    """Vocabulary and width of the vectors."""
+    """Vocabulary and width of the vectors, and ± what they begin uniform in."""
 
     def __init__(
         self,
@@ -26,11 +23,13 @@ class WordVectorConfig(PretrainedConfig):  # type: ignore[misc]
         hidden_size: int = 128,
         max_position_embeddings: int = 128,
         pad_token_id: int = 0,
+        embedding_bound: float = 0.25,
         **others: Any,
     ) -> None:
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
         self.max_position_embeddings = max_position_embeddings
+        self.embedding_bound = embedding_bound
         super().__init__(pad_token_id=pad_token_id, **others)
 
 
@@ -67,7 +66,8 @@ class WordVectorModel(PreTrainedModel):  # type: ignore[misc]
     def _init_weights(self, module: nn.Module) -> None:
         """transformers calls this for every module that it has no weights for."""
         if isinstance(module, nn.Embedding):
-            module.weight.uniform_(-EMBEDDING_BOUND, EMBEDDING_BOUND)
+            bound = float(self.config.embedding_bound)
+            module.weight.uniform_(-bound, bound)
             if module.padding_idx is not None:
                 module.weight[module.padding_idx].zero_()
         elif isinstance(module, nn.Linear | nn.LSTM):

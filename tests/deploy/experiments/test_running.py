@@ -35,7 +35,7 @@ def emr_fl(*arguments: str | Path, **environment: str) -> subprocess.CompletedPr
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=500,
+        timeout=1500,
         env=ENVIRONMENT | environment,
     )
 
@@ -164,7 +164,7 @@ def test_stopped_and_killed_it_goes_on_where_it_was(
         process = subprocess.Popen(command(*given), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
         wait_for_round(metrics, rounds, process)
         process.send_signal(stop)
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=600)
         assert process.returncode == (130 if stop == signal.SIGINT else -stop), errors
         wait_until_nobody_works_in(out)
         if stop == signal.SIGINT:
@@ -181,7 +181,7 @@ def test_stopped_and_killed_it_goes_on_where_it_was(
 
 
 def wait_for_round(metrics: Path, number: int, process: subprocess.Popen[str]) -> None:
-    until = time.monotonic() + 300
+    until = time.monotonic() + 900
     while time.monotonic() < until:
         if metrics.is_file() and f'"round": {number},' in metrics.read_text(encoding="utf-8"):
             return
@@ -191,7 +191,7 @@ def wait_for_round(metrics: Path, number: int, process: subprocess.Popen[str]) -
 
 
 def wait_until_nobody_works_in(folder: Path) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while time.monotonic() < until:
         lines = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
         if not any(str(folder) in line for line in lines):
