@@ -38,6 +38,7 @@ class WordVectorModel(PreTrainedModel):  # type: ignore[misc]
 
     base_model_prefix = "model"
     main_input_name = "input_ids"
+    config: Any
     classifier: nn.Linear
 
     def __init__(self, config: WordVectorConfig) -> None:
