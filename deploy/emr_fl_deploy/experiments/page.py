@@ -41,6 +41,8 @@ def render(results: Mapping[str, Any], *, opens_in: str) -> str:
         question=_words(results["question"]),
         runs=figures.of("count", "runs", "finished"),
         all_runs=figures.of("count", "runs", "all"),
+        sites=figures.of("count", "data", "sites"),
+        records=figures.of("count", "data", "training_records"),
         sizes=[(name, figures.of("count", "data", "n", name)) for name in results["data"]["n"]],
         heads=[heading(column) for column in columns],
         charts=[chart for column in columns[:CHARTS] if (chart := _chart(results, figures, column))],

@@ -101,25 +101,20 @@ def state_of(row: Mapping[str, Any]) -> str:
 def what_on(results: Results) -> str:
     """On what, with which seeds and model the figures were measured."""
     data = results["data"]
-    sizes = ", ".join(f"{name} n = {n}" for name, n in data["n"].items())
+    parts = [f"{name} n = {n}" for name, n in data["n"].items()]
     if data["training_records"]:
-        sizes = ", ".join(
-            filter(
-                None,
-                (
-                    tr(
-                        f"{data['sites']} sites, {data['training_records']} training records",
-                        f"{data['sites']} 家机构，{data['training_records']} 条训练记录",
-                    ),
-                    sizes,
-                ),
-            )
+        made = tr(
+            f"{data['sites']} sites, {data['training_records']} training records",
+            f"{data['sites']} 家机构，{data['training_records']} 条训练记录",
         )
+        parts = [made, *parts]
+    sizes = ", ".join(parts)
+    name = tr("sample federation", "样例联邦") if data["training_records"] else data["name"]
     seeds = ", ".join(map(str, results["seeds"]))
     text = tr(
-        f"Data: {data['name']} ({sizes or 'no run finished yet'}); seeds {seeds}; encoder {results['encoder']}; "
+        f"Data: {name} ({sizes or 'no run finished yet'}); seeds {seeds}; encoder {results['encoder']}; "
         f"{results['runs']['finished']} of {results['runs']['all']} runs finished.",
-        f"数据：{data['name']}（{sizes or '尚无完成的运行'}）；种子 {seeds}；编码器 {results['encoder']}；"
+        f"数据：{name}（{sizes or '尚无完成的运行'}）；种子 {seeds}；编码器 {results['encoder']}；"
         f"{results['runs']['all']} 个运行中完成 {results['runs']['finished']} 个。",
     )
     if data["sample"]:

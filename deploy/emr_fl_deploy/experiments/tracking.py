@@ -120,7 +120,7 @@ def _to_mlflow(
 ) -> None:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["DO_NOT_TRACK"] = "true"
-    from mlflow.tracking import MlflowClient
+    from mlflow.tracking import MlflowClient  # pyright: ignore[reportMissingImports]
 
     # named outright, so that MLFLOW_TRACKING_URI of the environment does not count
     client = MlflowClient(tracking_uri=(out / MLRUNS).resolve().as_uri())

@@ -52,7 +52,7 @@ class BiLstmAttention(WordVectorModel):
         self.on_embeddings, self.on_states, self.on_note = (nn.Dropout(rate) for rate in config.dropout)
         self.lstm = nn.LSTM(config.hidden_size, config.units, batch_first=True, bidirectional=True)
         self.attention = nn.Linear(config.units, 1, bias=False)
-        self.classifier = nn.Linear(config.units, config.num_labels)
+        self.classifier = nn.Linear(config.units, int(config.num_labels or 0))
         self.post_init()
 
     def forward(

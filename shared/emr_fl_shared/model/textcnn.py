@@ -53,7 +53,7 @@ class TextCnn(WordVectorModel):
             nn.Linear(config.hidden_size * window, config.filters) for window in config.windows
         )
         self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(config.filters * len(config.windows), config.num_labels)
+        self.classifier = nn.Linear(config.filters * len(config.windows), int(config.num_labels or 0))
         self.post_init()
 
     def forward(

@@ -30,7 +30,7 @@ class WordVectorConfig(PretrainedConfig):  # type: ignore[misc]
         self.hidden_size = hidden_size
         self.max_position_embeddings = max_position_embeddings
         self.embedding_bound = embedding_bound
-        super().__init__(pad_token_id=pad_token_id, **others)
+        super().__init__(**{"pad_token_id": pad_token_id, **others})
 
 
 class WordVectorModel(PreTrainedModel):  # type: ignore[misc]
@@ -53,15 +53,15 @@ class WordVectorModel(PreTrainedModel):  # type: ignore[misc]
         self, input_ids: Tensor | None, attention_mask: Tensor | None, inputs_embeds: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Embedded tokens [B, L, H], 0 on pads, and the mask [B, L]. Raises ValueError without ids and embeddings."""
-        if inputs_embeds is None:
-            if input_ids is None:
-                raise ValueError("input_ids or inputs_embeds is needed")
-            inputs_embeds = self.embeddings(input_ids)
+        if inputs_embeds is not None:
+            vectors = inputs_embeds
+        elif input_ids is not None:
+            vectors = self.embeddings(input_ids)
+        else:
+            raise ValueError("input_ids or inputs_embeds is needed")
         if attention_mask is None:
-            attention_mask = torch.ones(
-                inputs_embeds.shape[:2], dtype=torch.long, device=inputs_embeds.device
-            )
-        return inputs_embeds * attention_mask[:, :, None].to(inputs_embeds.dtype), attention_mask
+            attention_mask = torch.ones(vectors.shape[:2], dtype=torch.long, device=vectors.device)
+        return vectors * attention_mask[:, :, None].to(vectors.dtype), attention_mask
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
