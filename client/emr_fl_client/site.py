@@ -27,7 +27,7 @@ from emr_fl_client.training.losses import LossSettings
 from emr_fl_client.training.proximal import Proximal
 from emr_fl_client.training.scaffold import ControlVariate
 from emr_fl_client.training.step import OptimiserSettings
-from emr_fl_shared.config.settings import TINY, SiteSettings, Training
+from emr_fl_shared.config.settings import BUILT_HERE, SiteSettings, Training
 from emr_fl_shared.deidentify import Deidentifier
 from emr_fl_shared.deidentify.configured import files_digest, site_deidentifier
 from emr_fl_shared.deidentify.gate import is_off, measure_site, refuse_below
@@ -262,7 +262,7 @@ class Site:
         key = f"{model['name']}|{model['max_length']}|{taxonomy.checksum}"
         if self._encoder is None or self._encoder[0] != key:
             name = str(model["name"])
-            if self.settings.model is not None and name != TINY:
+            if self.settings.model is not None and name not in BUILT_HERE:
                 name = self.settings.model
             built = build_model(name, taxonomy.names, max_length=int(model["max_length"]))
             built.model.to(choose_device(training.device))

@@ -9,6 +9,7 @@ import typer
 from typer.main import get_command
 
 from emr_fl_deploy.data_check.command import register as register_data_check
+from emr_fl_deploy.experiments.command import register as register_experiments
 from emr_fl_deploy.operate.commands import register as register_operation
 from emr_fl_deploy.provision.commands import register as register_kits
 from emr_fl_shared.messages import language, tr
@@ -45,6 +46,7 @@ def build() -> Any:
     _deidentify(data)
     _evaluate(app)
     _predict(app)
+    register_experiments(app)
     _report(app)
     _version(app)
     command = get_command(app)

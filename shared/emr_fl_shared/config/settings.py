@@ -26,7 +26,9 @@ from emr_fl_shared.errors import SettingsError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.sources.source import Source, check_url, is_database, located_from
 
-TINY = "tiny"
+TINY, TEXTCNN, BILSTM_ATTENTION = "tiny", "textcnn", "bilstm-attention"
+BUILT_HERE = (TINY, TEXTCNN, BILSTM_ATTENTION)
+"""Names in `model.name` of what starts from random weights: nothing is downloaded, no folder is looked for."""
 PAPER_ENCODER = "hfl/chinese-roberta-wwm-ext"
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|m|h|d)\s*$")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -684,10 +686,10 @@ class Settings(Section):
     def resolved(self) -> Settings:
         """A copy in which nothing that training needs is left open.
 
-        `tiny` starts from random weights and takes the values measured for it (`docs/sample-federation.md`); any other
-        encoder is pre-trained and takes the paper's (MISSION: AdamW 2e-5, 10 rounds of one epoch).
+        What starts from random weights takes the values measured for `tiny` (`docs/sample-federation.md`) and a learning rate of its
+        own; any other encoder is pre-trained and takes the paper's (MISSION: AdamW 2e-5, 10 rounds of one epoch).
         """
-        tiny = self.model.name == TINY
+        tiny = self.model.name in BUILT_HERE
         patience = self.federation.patience
         federation = self.federation.model_copy(
             update={
@@ -702,7 +704,7 @@ class Settings(Section):
         training = self.training.model_copy(
             update={
                 "epochs": self.training.epochs or (TINY_EPOCHS if tiny else 1),
-                "learning_rate": self.training.learning_rate or (TINY_LEARNING_RATE if tiny else 2e-5),
+                "learning_rate": self.training.learning_rate or LEARNING_RATES.get(self.model.name, 2e-5),
                 "adversarial": adversarial,
             }
         )
@@ -742,7 +744,7 @@ class Settings(Section):
         if Path(labels.taxonomy).suffix.lower() in {".csv", ".toml"}:
             labels = labels.model_copy(update={"taxonomy": absolute(labels.taxonomy)})
         model = self.model
-        if model.name != TINY and (folder / model.name).is_dir():
+        if model.name not in BUILT_HERE and (folder / model.name).is_dir():
             model = model.model_copy(update={"name": absolute(model.name)})
         return self.model_copy(
             update={"sites": sites, "evaluation": evaluation, "labels": labels, "model": model}
@@ -759,6 +761,8 @@ TINY_ROUNDS = 20
 TINY_EPOCHS = 1
 TINY_LEARNING_RATE = 2e-3
 TINY_PATIENCE = 10
+LEARNING_RATES: Mapping[str, float] = {TINY: TINY_LEARNING_RATE, TEXTCNN: 1e-2, BILSTM_ATTENTION: 1e-2}
+"""Of what starts from random weights. For the baselines 2e-3, 5e-3 and 1e-2 were tried on a validation set (docs/experiments.md)."""
 
 
 def _without_none(value: Any) -> Any:
