@@ -108,8 +108,8 @@ class Answer:
     failure: str = ""
 
     def read(self, kind: type[BodyT]) -> BodyT:
-        """The reply's body. Raises `PolicyError` if the site's policy refused, `FederationError` with the site's or our own
-        reason if there is none."""
+        """The reply's body. Raises `PolicyError` if the site's policy refused for good, `FederationError` with the site's or our own
+        reason if there is none (its policy refused for now, too)."""
         if self.failure:
             raise FederationError(self.failure)
         body = unpack_reply(self.body, kind)

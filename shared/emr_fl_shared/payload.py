@@ -17,7 +17,8 @@ before a tensor is read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -87,6 +88,49 @@ def pack_tensors(
         raise DataError(tr("tensor names collide", "张量名称冲突"), got=f"*{_SCALE}")
     bf16 = stored.keys() if form == "bf16" else ()
     return Packed(b"".join(serialise(stored, {"schema": _SCHEMA, "form": form}, bf16=list(bf16))), lost)
+
+
+def pack_within(
+    groups: Sequence[Mapping[str, Float32]], limit: float | None, form: Form = "fp32"
+) -> tuple[Packed, float]:
+    """Several groups of tensors packed together, each scaled down to an L2 norm of `limit` where it is larger; and the first one's scale.
+
+    The norm is that of what is received: rounding comes after scaling, and what rounding added is scaled away again. Without a limit,
+    or below it, the bytes are those of `pack_tensors`. Raises as that does.
+    """
+    scales = [1.0 if limit is None else _fraction(limit, _norm(group)) for group in groups]
+    for margin in (1e-6, 1e-3, 2**-6):
+        tensors = {
+            name: array if scale == 1.0 else array * np.float32(scale)
+            for group, scale in zip(groups, scales, strict=True)
+            for name, array in group.items()
+        }
+        packed = pack_tensors(tensors, form)
+        if limit is None:
+            break
+        sent = [
+            _norm({name: tensors[name] - packed.residual.get(name, 0) for name in group}) for group in groups
+        ]
+        if max(sent) <= limit * (1 + 5e-7):
+            break
+        scales = [
+            scale * _fraction(limit * (1 - margin), norm) if norm > limit else scale
+            for scale, norm in zip(scales, sent, strict=True)
+        ]
+    return packed, scales[0]
+
+
+def _fraction(limit: float, norm: float) -> float:
+    return limit / norm if norm > limit else 1.0
+
+
+def _norm(tensors: Mapping[str, Float32]) -> float:
+    """L2 norm over all elements, summed in fp64."""
+    total = 0.0
+    for array in tensors.values():
+        flat = array.ravel().astype(np.float64)
+        total += float(flat @ flat)
+    return math.sqrt(total)
 
 
 def unpack_tensors(data: bytes | memoryview, shapes: Shapes, form: Form = "fp32") -> dict[str, Float32]:
