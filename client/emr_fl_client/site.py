@@ -294,9 +294,7 @@ class Site:
         own = self._controls(request).before(request.round, shapes_of(encoder.model))
         return ControlVariate(encoder.model, control, own)
 
-    def _encode_update(
-        self, difference: Tensors, own: Tensors, request: TrainRequest
-    ) -> tuple[bytes, float]:
+    def _encode_update(self, difference: Tensors, own: Tensors, request: TrainRequest) -> tuple[bytes, float]:
         """The difference and the site's own control variate as bytes, and what the difference was scaled by.
 
         What rounding left over of the difference is kept at the site and added to the next round's. The control variate is no

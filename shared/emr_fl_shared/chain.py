@@ -126,7 +126,7 @@ class Chain:
         """All entries, every one checked. Raises `PolicyError` if any of them, or the head, is not as it was written."""
         with self._turn():
             self._ready()
-            found = read_chain(self.path)
+            found = _read(self.path, None)
         if found.problems:
             raise damaged(self.path, found.problems)
         return found.entries
@@ -136,7 +136,7 @@ class Chain:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise storage_error(error, self.path.parent) from error
-        return in_turn(self.path.with_name(f".{self.path.name}.lock"))
+        return in_turn(_lock(self.path))
 
     def _ready(self) -> Head:
         """The head, once what a crash left behind it is out of the way and the key is ours."""
@@ -178,9 +178,7 @@ class Chain:
                 if b'"previous"' in old.split(b"\n", 1)[0]:
                     raise damaged(self.path, [tr("its head is gone", "日志头文件缺失")])
                 if before.exists():
-                    raise damaged(
-                        self.path, [tr(f"{before.name} is there already", f"{before.name} 已存在")]
-                    )
+                    raise damaged(self.path, [tr(f"{before.name} is there already", f"{before.name} 已存在")])
                 os.replace(self.path, before)
                 fsync_folder(self.path.parent)
         except OSError as error:
@@ -188,7 +186,11 @@ class Chain:
         head = Head(self._log, key=self._public)
         self._write_head(head)
         if old:
-            facts = {"file": before.name, "lines": old.count(b"\n"), "sha256": hashlib.sha256(old).hexdigest()}
+            facts = {
+                "file": before.name,
+                "lines": old.count(b"\n"),
+                "sha256": hashlib.sha256(old).hexdigest(),
+            }
             self._write(head, "began", facts)
             head, _ = _head_of(self.path)
         return head
@@ -225,9 +227,7 @@ class Chain:
             "previous": head.hash,
         }
         line = json.dumps(entry, ensure_ascii=False).encode() + b"\n"
-        following = Head(
-            self._log, head.seq + 1, head.size + len(line), len(line), _hash(line), self._public
-        )
+        following = Head(self._log, head.seq + 1, head.size + len(line), len(line), _hash(line), self._public)
         try:
             descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             try:
@@ -253,8 +253,13 @@ class Chain:
 def read_chain(path: Path, *, public: str | None = None) -> Reading:
     """The log at `path` and everything that is wrong with it. `public`: the key that must have signed it (OpenSSH text).
 
-    Raises `DataError` if there is no log, or it can't be read.
+    Waits for a process that is writing it. Raises `DataError` if there is no log, or it can't be read.
     """
+    with in_turn(_lock(path)) if _lock(path).exists() else contextlib.nullcontext():
+        return _read(path, public)
+
+
+def _read(path: Path, public: str | None) -> Reading:
     try:
         if not path.exists() and not head_path(path).exists():
             raise DataError(
@@ -292,6 +297,10 @@ def read_chain(path: Path, *, public: str | None = None) -> Reading:
 def head_path(path: Path) -> Path:
     """Where a log's head lies."""
     return path.with_name(f"{path.stem}.head.json")
+
+
+def _lock(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
 
 
 def key_fingerprint(public: str) -> str:

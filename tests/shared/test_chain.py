@@ -87,13 +87,19 @@ def test_lines_left_out_moved_put_in_or_cut_off_show(
         lines = lines[:first]
     else:  # a whole log that hangs together, with the old head
         folder = tmp_path_factory.mktemp("forged")
-        lines = filled(folder, signer=None, count=first).path.read_bytes().splitlines(keepends=True) if first else []
+        lines = (
+            filled(folder, signer=None, count=first).path.read_bytes().splitlines(keepends=True)
+            if first
+            else []
+        )
     folder = tmp_path_factory.getbasetemp() / "moved"
     folder.mkdir(exist_ok=True)
     assert problems(folder, b"".join(lines), pristine[1])
 
 
-@pytest.mark.parametrize("change", [{"seq": 4}, {"log": "south"}, {"hash": "1" * 64}, {"size": 10}, {"key": ""}])
+@pytest.mark.parametrize(
+    "change", [{"seq": 4}, {"log": "south"}, {"hash": "1" * 64}, {"size": 10}, {"key": ""}]
+)
 def test_a_head_that_somebody_wrote_without_the_key_shows(
     tmp_path: Path, pristine: tuple[bytes, bytes], change: dict[str, object]
 ) -> None:
@@ -120,7 +126,9 @@ def test_a_plain_chain_shows_changes_too(tmp_path: Path) -> None:
     assert read_chain(log.path).problems
 
 
-@pytest.mark.parametrize("how", ["changed", "last changed", "cut off", "gone", "head gone", "head of another"])
+@pytest.mark.parametrize(
+    "how", ["changed", "last changed", "cut off", "gone", "head gone", "head of another"]
+)
 def test_nothing_is_appended_to_a_log_that_was_tampered_with(tmp_path: Path, how: str) -> None:
     log = filled(tmp_path)
     whole = log.path.read_bytes()
@@ -160,7 +168,12 @@ def test_what_a_power_cut_left_is_put_aside_and_noted(tmp_path: Path, length: in
     assert "nothing of them was acted upon" in problem
     entry = Chain(log.path, "north", KEY).append("trained", {"round": 3})
     entries = log.entries()
-    assert entry["seq"] == 4 and [e["kind"] for e in entries] == ["trained", "trained", "recovered", "trained"]
+    assert entry["seq"] == 4 and [e["kind"] for e in entries] == [
+        "trained",
+        "trained",
+        "recovered",
+        "trained",
+    ]
     assert entries[2]["bytes"] == len(line[:length])
     assert (tmp_path / entries[2]["file"]).read_bytes() == line[:length]
     assert read_chain(log.path, public=KEY.public).problems == []

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -88,17 +89,20 @@ class Door:
 
         return told
 
-    def check(self, request: Request, question: str = "") -> None:
-        """Refuse, before any work, what could not leave afterwards. `question` identifies a request to train, with its model.
+    def check(self, request: Request, question: str = "", *, masked: bool = False) -> None:
+        """Refuse, before any work, what could not leave afterwards. `question` identifies a request to train, with its model; `masked`:
+        the update is to leave as part of a masked sum.
 
         Raises `PolicyError`, also if the audit log is not as it was written: then nothing leaves any more.
         """
         self._check_switch()
-        check_request(self._policy, request, self._usage(), self._clock(), question)
+        check_request(self._policy, request, self._usage(), self._clock(), question, masked=masked)
 
     def describe(self, request: Message, body: DescribeReply, counts: Mapping[str, int]) -> Message:
         """Answer who we are; `counts` (label name → local records) decides which names leave."""
         names = [name for name in body.labels if counts.get(name, 0) >= self._policy.smallest_count]
+        if self._policy.require_dp:  # which labels occur is learned from the records
+            names = []
         return self._out(request, body.model_copy(update={"labels": sorted(names)}))
 
     def trained(
@@ -159,9 +163,7 @@ class Door:
 
     def evaluated(self, request: Message, body: EvaluateReply) -> Message:
         """Let scores out, rounded, and only over enough records."""
-        return self._out(
-            request, body.model_copy(update={"scores": shown_scores(self._policy, body.scores)})
-        )
+        return self._out(request, body.model_copy(update={"scores": shown_scores(self._policy, body.scores)}))
 
     def failed(self, request: Message, error: BaseException) -> Message:
         """Say that a request was not carried out. Only messages that we wrote ourselves leave, without the details: those
@@ -194,7 +196,8 @@ class Door:
             self._switch.check()
 
     def _usage(self) -> Usage:
-        return Usage.of(self._log.entries())
+        with self._or_nothing_leaves():
+            return Usage.of(self._log.entries())
 
     def _out(self, request: Message, body: Body, update: bytes | None = None, **facts: Any) -> Message:
         text = pack(body)
@@ -234,9 +237,14 @@ class Door:
         return Message(to_records(text, update), reply_to=request)
 
     def _write(self, kind: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-        # An entry that can't be written means that nothing leaves.
-        try:
+        with self._or_nothing_leaves():
             return self._log.append(kind, facts)
+
+    @contextmanager
+    def _or_nothing_leaves(self) -> Iterator[None]:
+        """An audit log that can't be written means that nothing leaves."""
+        try:
+            yield
         except StorageError as error:
             raise StorageError(
                 tr(
@@ -266,8 +274,7 @@ def _asked(request: Message) -> tuple[str | None, int | None]:
 
 def _epsilon(given: Mapping[str, Any]) -> float | None:
     """The privacy budget spent so far, where a reply tells it."""
-    privacy = given.get("privacy")
-    found = privacy.get("epsilon") if isinstance(privacy, Mapping) else None
+    found = given.get("epsilon")
     return float(found) if isinstance(found, int | float) else None
 
 

@@ -23,7 +23,7 @@ LEAVES: Mapping[str, frozenset[str]] = {
     for kind, fields in {
         "described": "labels emr_fl python torch",
         "trained": "round examples validation_examples steps seconds loss received single_label label_counts effective_labels "
-        "payload device precision peak_rss_mb",
+        "payload device precision peak_rss_mb epsilon delta unit",
         "evaluated": "round scores",
         "failed": "cause reason",
     }.items()
@@ -43,7 +43,15 @@ def refusal(rule: str, en: str, zh: str, *, got: str = "", expected: str = "", d
     return PolicyError(tr(en, zh), where=f"policy.{rule}", got=got, expected=expected, do=do)
 
 
-def check_request(policy: Policy, request: Request, usage: Usage, now: datetime, question: str = "") -> None:
+def check_request(
+    policy: Policy,
+    request: Request,
+    usage: Usage,
+    now: datetime,
+    question: str = "",
+    *,
+    masked: bool = False,
+) -> None:
     """Refuse, before any work, what could not leave afterwards. `question` identifies a request to train, with its model."""
     check_kind(policy, ANSWERS[type(request)])
     check_time(policy, now)
@@ -56,8 +64,8 @@ def check_request(policy: Policy, request: Request, usage: Usage, now: datetime,
             got=", ".join(key[:40] for key in unknown),
             expected=", ".join(sorted(Model.model_fields)),
         )
-    check_protection(policy, request)
     if isinstance(request, TrainRequest):
+        check_protection(policy, request, masked=masked)
         _check_training(policy, request, usage, question)
 
 
@@ -96,20 +104,24 @@ def _check_training(policy: Policy, request: TrainRequest, usage: Usage, questio
         )
 
 
-def check_protection(policy: Policy, request: TrainRequest | EvaluateRequest) -> None:
-    """Refuse a request that does not bring the protection the policy demands: its fields `privacy` and `secure` tell, where it has them."""
-    if policy.require_privacy and not getattr(request, "privacy", None):
+def check_protection(policy: Policy, request: TrainRequest, *, masked: bool = False) -> None:
+    """Refuse a request to train that does not bring the protection the policy demands. Its field `privacy` tells of differential
+    privacy, where it has one; `masked`: the update is to leave as part of a masked sum."""
+    wish = getattr(request, "privacy", None)
+    private = bool(wish) and (not isinstance(wish, Mapping) or wish.get("enabled", True) is True)
+    if policy.require_dp and not private:
         raise refusal(
-            "require_privacy",
-            "the site's policy demands differential privacy",
-            "本机构策略要求使用差分隐私",
+            "require_dp",
+            "the site's policy lets nothing out that was trained without differential privacy",
+            "本机构策略不允许未采用差分隐私训练的内容外传",
             got=tr("a request without it", "请求未使用差分隐私"),
+            do=tr("agree on [privacy.dp] with the server", "请与服务器商定 [privacy.dp]"),
         )
-    if policy.require_secure and isinstance(request, TrainRequest) and not getattr(request, "secure", None):
+    if policy.require_secure_aggregation and not masked:
         raise refusal(
-            "require_secure",
-            "the site's policy demands secure aggregation",
-            "本机构策略要求使用安全聚合",
+            "require_secure_aggregation",
+            "the site's policy lets updates out only masked, as part of a sum",
+            "本机构策略只允许更新以掩码形式作为总和的一部分外传",
             got=tr("a request without it", "请求未使用安全聚合"),
         )
 
@@ -232,18 +244,22 @@ def check_fields(kind: str, fields: Iterable[str]) -> None:
 
 def shown_scores(policy: Policy, scores: SiteScores | None) -> SiteScores | None:
     """The scores as they may leave: over enough records, each of its figures named by the policy and rounded; otherwise none."""
-    if scores is None or not policy.share_scores or scores.n < policy.smallest_count:
+    if scores is None or scores.n < policy.smallest_count:
         return None
-    figures = {name: shown(policy, name, value) for name, value in scores.model_dump(exclude={"n"}).items()}
+    figures = {
+        name: shown(policy, name, value)
+        for name, value in scores.model_dump(exclude={"protocol", "n"}).items()
+    }
     if any(value is None for value in figures.values()):
         return None
     return SiteScores(n=scores.n, **figures)
 
 
 def shown(policy: Policy, metric: str, value: float | None) -> float | None:
-    """A figure rounded as the policy says, `None` where it does not name it."""
+    """A figure rounded as the policy says, `None` where it does not name it; no privacy budget counts a figure, so with `require_dp`
+    none leaves."""
     digits: Mapping[Any, int] = policy.metrics
-    if value is None or not policy.share_scores or metric not in digits:
+    if value is None or not policy.share_scores or policy.require_dp or metric not in digits:
         return None
     return round(value, digits[metric])
 

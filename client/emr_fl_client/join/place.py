@@ -90,12 +90,18 @@ class Places:
 
     def state_folder(self) -> Path:
         """The folder of the site's state; neither kit nor settings are read, so that it is found also where they are broken."""
-        settings = self.config or (self.kit or _find_kit(self.site)) / SETTINGS_FILE
+        settings = self.config or self._kit_folder() / SETTINGS_FILE
         return (self.state or settings.absolute().parent / "state").absolute()
 
+    def public_key(self) -> str:
+        """The node's public key in the kit's folder, as OpenSSH text, whether or not the kit is still valid. Raises `DataError`."""
+        return read_guarded(self._kit_folder() / "node.pub").decode("ascii", "replace").strip()
+
+    def _kit_folder(self) -> Path:
+        return (self.kit or _find_kit(self.site)).absolute()
+
     def _read(self) -> tuple[SiteKit, Path, SiteSettings]:
-        folder = (self.kit or _find_kit(self.site)).absolute()
-        kit = read_site_kit(folder, name=self.site)
+        kit = read_site_kit(self._kit_folder(), name=self.site)
         path = (self.config or kit.settings_path).absolute()
         return kit, path, load_site_settings(path)
 

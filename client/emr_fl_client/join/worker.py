@@ -32,9 +32,7 @@ from emr_fl_shared.tasks import CLIENT_TASK, Endpoint, Task, TaskLost, TaskQueue
 def run(given: dict[str, Any]) -> NoReturn:
     """Work until the process is ended."""
     place = Places(given["site"], Path(given["kit"]), Path(given["config"]), Path(given["state"])).open()
-    door = Door(
-        place.name, place.settings.policy, place.receipts, signer=place.signer(), state=place.state
-    )
+    door = Door(place.name, place.settings.policy, place.receipts, signer=place.signer(), state=place.state)
     site = Site(
         place.name,
         place.settings,

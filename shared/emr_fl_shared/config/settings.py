@@ -468,10 +468,10 @@ class Policy(Section):
     """Most bytes that leave in a round and on a day (the machine's local date); left out: no limit."""
     max_update_norm: Annotated[float, Field(gt=0.0)] | None = None
     """L2 norm to which a larger update is scaled down before it is rounded and leaves; left out: as it is."""
-    require_privacy: bool = False
-    """Whether a request to train or score without differential privacy is refused."""
-    require_secure: bool = False
-    """Whether a request to train without secure aggregation is refused."""
+    require_dp: bool = False
+    """Whether nothing that was learned from the records leaves without differential privacy."""
+    require_secure_aggregation: bool = False
+    """Whether an update leaves only masked, as part of a sum."""
     hours: Annotated[str, Field(pattern=_HOURS.pattern)] | None = None
     """`"22:00-06:00"`: the machine's local time within which anything leaves, the end excluded; left out: always."""
     weekdays: list[Weekday] = Field(default_factory=lambda: list(WEEKDAYS))
