@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import Message, RecordDict
+from pydantic import Field
 
 from emr_fl_client.egress import Door, KillSwitch
 from emr_fl_client.egress.rules import (
@@ -132,7 +133,7 @@ def test_what_could_not_leave_is_refused_before_any_work(
 
 
 class Private(TrainRequest):
-    privacy: dict[str, Any] = {}
+    privacy: dict[str, Any] = Field(default_factory=dict)
 
 
 @pytest.mark.parametrize(
