@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emr_fl_server.aggregation import Kept, Spool, SpooledUpdate, Strategy, advance, compare_norms
+from emr_fl_server.asking import RefusedForNow
 from emr_fl_shared.chain import Chain, Signer
 from emr_fl_shared.errors import DataError, EmrFlError, FederationError, PolicyError
 from emr_fl_shared.messages import tr
@@ -36,7 +37,13 @@ class Audit:
 
     def refused(self, site: str, round: int, error: EmrFlError) -> None:
         """Record why a site's reply does not count."""
-        cause = "policy" if isinstance(error, PolicyError) else "data"
+        cause = (
+            "policy"
+            if isinstance(error, PolicyError)
+            else "later"
+            if isinstance(error, RefusedForNow)
+            else "data"
+        )
         self.write("refused", site=site, round=round, cause=cause, reason=error.render())
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from flwr.app import Message
 
 from emr_fl_client.egress.rules import (
@@ -42,7 +42,7 @@ from emr_fl_shared.chain import Chain, Signer, local_now
 from emr_fl_shared.config.settings import Policy
 from emr_fl_shared.errors import EmrFlError, PolicyError, SettingsError, StorageError
 from emr_fl_shared.messages import tr
-from emr_fl_shared.payload import CONTROL, PayloadReader, beside
+from emr_fl_shared.payload import CONTROL, PayloadReader, beside, squared_norm
 from emr_fl_shared.wire import (
     MAX_BODY_BYTES,
     Body,
@@ -151,15 +151,15 @@ class Door:
         try:
             with PayloadReader(update, shapes, body.payload) as reader:
                 for name in shapes:
-                    flat = reader.read(name).ravel().astype(np.float64)
-                    squares[CONTROL if name.startswith(beside(CONTROL, "")) else ""] += float(flat @ flat)
+                    kind = CONTROL if name.startswith(beside(CONTROL, "")) else ""
+                    squares[kind] += squared_norm(reader.read(name))
         except EmrFlError as error:
             raise PolicyError(
                 tr("the update does not match the received model", "更新与收到的模型不符"), got=error.message
             ) from None
         for square in squares.values():
-            check_norm(self._policy, square**0.5)
-        return squares[""] ** 0.5
+            check_norm(self._policy, math.sqrt(square))
+        return math.sqrt(squares[""])
 
     def evaluated(self, request: Message, body: EvaluateReply) -> Message:
         """Let scores out, rounded, and only over enough records."""

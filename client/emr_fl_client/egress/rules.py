@@ -252,7 +252,7 @@ def shown_scores(policy: Policy, scores: SiteScores | None) -> SiteScores | None
     }
     if any(value is None for value in figures.values()):
         return None
-    return SiteScores(n=scores.n, **figures)
+    return SiteScores.model_validate({"n": scores.n, **figures})
 
 
 def shown(policy: Policy, metric: str, value: float | None) -> float | None:

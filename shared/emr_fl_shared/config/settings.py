@@ -441,15 +441,11 @@ class Policy(Section):
     """The site's own number for its policy, in every entry of the audit log."""
     messages: list[MessageKind] = Field(default_factory=lambda: list(get_args(MessageKind)))
     """Replies that may leave: who we are, an update, scores."""
-    tensors: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=1000)] = Field(
-        default_factory=lambda: ["*"]
-    )
+    tensors: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=1000)] = ["*"]
     """Patterns (`*`, `?`, `[…]`) of which every tensor of an update has to match one; names and shapes are the received model's anyway."""
-    payloads: list[Literal["fp32", "bf16", "int8"]] = Field(default_factory=lambda: ["fp32", "bf16", "int8"])
+    payloads: list[Literal["fp32", "bf16", "int8"]] = ["fp32", "bf16", "int8"]
     """Number formats in which an update may leave."""
-    metrics: dict[Metric, Annotated[int, Field(ge=0, le=6)]] = Field(
-        default_factory=lambda: {"loss": 4, "macro_f1": 4, "micro_f1": 4}
-    )
+    metrics: dict[Metric, Annotated[int, Field(ge=0, le=6)]] = {"loss": 4, "macro_f1": 4, "micro_f1": 4}
     """Figures that may leave, and to how many digits they are rounded."""
     smallest_count: Annotated[int, Field(ge=1)] = 5
     """A label's name, a score or an update over fewer records than this never leaves."""
