@@ -163,8 +163,8 @@ def _whole(reading: Reading) -> Iterator[str]:
         else tr("nobody signs it: it shows damage, not ill will", "未签名：只能发现损坏，不能防止蓄意篡改")
     )
     yield tr(
-        f"whole: {len(reading.entries)} entries follow each other to the head {reading.head.hash[:16]}…; {signed}",
-        f"完整：{len(reading.entries)} 条记录首尾衔接，日志头 {reading.head.hash[:16]}…；{signed}",
+        f"whole: {len(reading.entries)} entries follow each other to the head {reading.head.hash}; {signed}",
+        f"完整：{len(reading.entries)} 条记录首尾衔接，日志头 {reading.head.hash}；{signed}",
     )
     for entry in reading.entries:
         if (entry.get("kind") or entry.get("event")) == "key":
