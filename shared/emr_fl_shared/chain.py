@@ -333,7 +333,7 @@ def _follow(data: bytes) -> tuple[list[Entry], list[str], str]:
             problems.append(tr(f"line {number} is no entry", f"第 {number} 行不是记录"))
         else:
             entries.append(entry)
-            if entry.get("previous") != before or entry.get("seq") != number:
+            if entry.get("previous") != before:
                 problems.append(
                     tr(
                         f"line {number} does not follow from the one before it: changed, left out, put in or moved",
@@ -402,7 +402,7 @@ def _head_text(head: Head, signature: str) -> bytes:
 def _key(public: str) -> ec.EllipticCurvePublicKey | None:
     try:
         key = serialization.load_ssh_public_key(public.encode())
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, NotImplementedError):
         return None
     return key if isinstance(key, ec.EllipticCurvePublicKey) else None
 

@@ -103,6 +103,7 @@ def test_lines_left_out_moved_put_in_or_cut_off_show(
 def test_a_head_that_somebody_wrote_without_the_key_shows(
     tmp_path: Path, pristine: tuple[bytes, bytes], change: dict[str, object]
 ) -> None:
+    assert problems(tmp_path, pristine[0], pristine[1] + b"\n")
     head = json.loads(pristine[1]) | change
     assert problems(tmp_path, pristine[0], json.dumps(head, ensure_ascii=False).encode() + b"\n")
 
