@@ -98,6 +98,10 @@ class Asking:
     stopped: Callable[[], bool] = _never
 
 
+class RefusedForNow(FederationError):
+    """A site's policy refused, and will not at another hour."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """A site's reply, still unread, or the reason why there is none."""
@@ -108,13 +112,14 @@ class Answer:
     failure: str = ""
 
     def read(self, kind: type[BodyT]) -> BodyT:
-        """The reply's body. Raises `PolicyError` if the site's policy refused, `FederationError` with the site's or our own
-        reason if there is none."""
+        """The reply's body. Raises `PolicyError` if the site's policy refused (`RefusedForNow` where it may not at another hour),
+        `FederationError` with the site's or our own reason if there is none."""
         if self.failure:
             raise FederationError(self.failure)
         body = unpack_reply(self.body, kind)
         if isinstance(body, Failure):
-            raise (PolicyError if body.cause == "policy" else FederationError)(body.reason)
+            kinds = {"policy": PolicyError, "later": RefusedForNow}
+            raise kinds.get(body.cause, FederationError)(body.reason)
         return body
 
 

@@ -19,6 +19,7 @@ from emr_fl_server.report import model_card, write_report
 from emr_fl_server.report.errors import write_errors
 from emr_fl_server.report.reading import RESULTS
 from emr_fl_server.results import add_final, build_results
+from emr_fl_shared.chain import Signer
 from emr_fl_shared.config import Settings
 from emr_fl_shared.durable import write_durably
 from emr_fl_shared.labels import Taxonomy
@@ -29,8 +30,11 @@ from emr_fl_shared.model.storage import CARD_FILE, save_model
 from emr_fl_shared.model.tensors import load_tensors
 
 
-def make_federation(settings: Settings, folder: Path, held_out: HeldOutSets) -> Federation:
-    """The federation of `settings` in run folder `folder`; its evaluator is built when the labels are agreed."""
+def make_federation(
+    settings: Settings, folder: Path, held_out: HeldOutSets, signer: Signer | None = None
+) -> Federation:
+    """The federation of `settings` in run folder `folder`; its evaluator is built when the labels are agreed. `signer` signs its audit
+    log."""
 
     def make_evaluator(taxonomy: Taxonomy) -> Evaluator:
         validation, sets = held_out.sets(taxonomy)
@@ -51,7 +55,7 @@ def make_federation(settings: Settings, folder: Path, held_out: HeldOutSets) -> 
             chapters=taxonomy.chapters,
         )
 
-    return Federation(settings, folder, make_evaluator, held_out.labels, run=folder.name)
+    return Federation(settings, folder, make_evaluator, held_out.labels, run=folder.name, signer=signer)
 
 
 def attack_final(federation: Federation, outcome: Outcome) -> dict[str, Any] | None:

@@ -137,7 +137,8 @@ class Failure(Body):
 
     kind: Literal["failed"] = "failed"
     site: Name
-    cause: Literal["policy", "data", "internal"]
+    cause: Literal["policy", "later", "data", "internal"]
+    """`later`: the site's policy refuses now (hours, bytes a day), and not for good."""
     reason: Annotated[str, Field(max_length=2000)]
 
 

@@ -82,8 +82,8 @@ def run_tfidf(
     return run_jobs(jobs, parallel=parallel)
 
 
-def run_jobs(jobs: Mapping[str, Job], *, parallel: int) -> dict[str, dict[str, Any]]:
-    """The scores of each job by set, `parallel` jobs at a time, each in a process of its own."""
+def run_jobs(jobs: Mapping[str, Job], *, parallel: int) -> dict[str, Scored]:
+    """What each job reached, `parallel` jobs at a time, each in a process of its own."""
     with ProcessPoolExecutor(
         max_workers=max(1, parallel), mp_context=fork_server(), initializer=end_with_parent
     ) as pool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emr_fl_client.own_labels import site_mapping
+from emr_fl_client.own_policy import with_own_policy
 from emr_fl_shared.config import Settings
 from emr_fl_shared.config.settings import BUILT_HERE
 from emr_fl_shared.deidentify.roster import read_roster
@@ -158,6 +159,7 @@ def check_sources(settings: Settings) -> None:
         if site.roster:
             read_roster(Path(site.roster))
         site_mapping(site)
+        with_own_policy(site)
 
 
 def read_all(settings: Settings) -> list[str]:
@@ -232,7 +234,8 @@ def _taxonomy(settings: Settings, files: Iterable[_File]) -> Taxonomy:
     for file in files:
         counts = count_labels(file.records)
         if file.place.startswith("sites."):
-            policy = settings.sites[file.place.split(".", 1)[1].removesuffix(".source")].policy
+            site = settings.sites[file.place.split(".", 1)[1].removesuffix(".source")]
+            policy = with_own_policy(site).policy
             names |= {name for name, count in counts.items() if count >= policy.smallest_count}
         elif file.place in ("evaluation.sets.standard", "evaluation.sets.validation"):
             names |= set(counts)

@@ -6,10 +6,12 @@ filled in by `Settings.resolved()`, so that `settings.toml` in a run folder alwa
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -66,6 +68,26 @@ def folder_name(value: str) -> str:
 
 Duration = Annotated[float, BeforeValidator(duration_seconds), Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kMG]i?)?B\s*$")
+_BYTES = {None: 1, "k": 10**3, "M": 10**6, "G": 10**9, "ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+
+
+def size_bytes(value: object) -> object:
+    """`"400MB"`, `"1.5GB"` or `"512kiB"` → bytes; plain numbers are bytes."""
+    if isinstance(value, str):
+        match = _SIZE.match(value)
+        if not match:
+            raise ValueError(
+                tr(
+                    'expected a size such as "800kB", "400MB" or "2GB"',
+                    '应为大小，例如 "800kB"、"400MB"、"2GB"',
+                )
+            )
+        return round(float(match.group(1)) * _BYTES[match.group(2)])
+    return value
+
+
+Size = Annotated[int, BeforeValidator(size_bytes), Field(ge=1)]
 
 
 class Section(BaseModel):
@@ -404,11 +426,31 @@ class Aggregation(Section):
     scaffold: Scaffold = Scaffold()
 
 
-class Policy(Section):
-    """What a site lets out. It is read from the site's own settings only; a server can't change it."""
+MessageKind = Literal["described", "trained", "evaluated"]
+Metric = Literal["loss", "macro_f1", "micro_f1"]
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
+_HOURS = re.compile(r"^([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)$")
 
+
+class Policy(Section):
+    """What a site lets out. It is read from the site's own files only; a server can't change it.
+
+    What is not named here does not leave: other messages, tensors, figures. A refusal always leaves, as our own words only.
+    """
+
+    version: Annotated[int, Field(ge=0)] = 0
+    """The site's own number for its policy, in every entry of the audit log."""
+    messages: list[MessageKind] = Field(default_factory=lambda: list(get_args(MessageKind)))
+    """Replies that may leave: who we are, an update, scores."""
+    tensors: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=1000)] = ["*"]
+    """Patterns (`*`, `?`, `[…]`) of which every tensor of an update has to match one; names and shapes are the received model's anyway."""
+    payloads: list[Literal["fp32", "bf16", "int8"]] = ["fp32", "bf16", "int8"]
+    """Number formats in which an update may leave."""
+    metrics: dict[Metric, Annotated[int, Field(ge=0, le=6)]] = {"loss": 4, "macro_f1": 4, "micro_f1": 4}
+    """Figures that may leave, and to how many digits they are rounded."""
     smallest_count: Annotated[int, Field(ge=1)] = 5
-    """A label's name, or a score over fewer records than this, never leaves."""
+    """A label's name, a score or an update over fewer records than this never leaves."""
     share_scores: bool = True
     """Whether losses and scores on the site's own validation records may leave."""
     share_label_counts: bool = False
@@ -416,12 +458,33 @@ class Policy(Section):
     share_controls: bool = False
     """Whether the site's mean gradient may leave beside its update (SCAFFOLD)."""
     max_rounds: Annotated[int, Field(ge=1)] = 10_000
+    """Most rounds of a run that an update leaves for: by the server's number, and by the site's own count."""
+    max_updates: Annotated[int, Field(ge=1)] | None = None
+    """Most updates that leave under this policy, whatever the server calls its runs; left out: no limit."""
+    max_bytes_per_round: Size | None = None
+    max_bytes_per_day: Size | None = None
+    """Most bytes that leave in a round and on a day (the machine's local date); left out: no limit."""
+    max_update_norm: Annotated[float, Field(gt=0.0)] | None = None
+    """L2 norm to which a larger update is scaled down before it is rounded and leaves; left out: as it is."""
+    require_dp: bool = False
+    """Whether nothing that was learned from the records leaves without differential privacy."""
+    require_secure_aggregation: bool = False
+    """Whether an update leaves only masked, as part of a sum."""
+    hours: Annotated[str, Field(pattern=_HOURS.pattern)] | None = None
+    """`"22:00-06:00"`: the machine's local time within which anything leaves, the end excluded; left out: always."""
+    weekdays: list[Weekday] = Field(default_factory=lambda: list(WEEKDAYS))
+    """Days on which anything leaves, by the date of the moment."""
     deidentification_recall: Share = 0.95
     """Below this share of planted identifiers removed, the site does not train and writes no copy; 0 switches it off."""
     deidentification_names: Share = 0.90
     """The same for names of patients, relatives and staff."""
     smallest_k: Annotated[int, Field(ge=1)] = 5
     """Fewest records that share age band, sex, department and quarter in a de-identified copy; 1 leaves them as they are."""
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of all rules in force, defaults included: what the audit log names a policy by."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Noisy(Section):
@@ -532,6 +595,7 @@ class Deidentification(Section):
 
 
 LOCAL_LABELS_FILE = "labels.local.toml"
+POLICY_FILE = "POLICY.toml"
 
 
 class SiteSettings(Section):
@@ -554,6 +618,8 @@ class SiteSettings(Section):
     """The site's own signed mapping of codes and names to labels; in SITE.toml left out: `labels.local.toml` beside it, if there."""
     deidentification: Deidentification = Deidentification()
     policy: Policy = Policy()
+    policy_file: Annotated[str, Field(min_length=1)] | None = None
+    """The site's own signed policy, which takes the place of `[policy]` as a whole; in SITE.toml left out: `POLICY.toml` beside it, if there."""
 
     # As a validator of the whole section, so that a problem never shows the URL and the password in it.
     @model_validator(mode="after")
@@ -602,10 +668,10 @@ class SiteSettings(Section):
         )
 
     def with_paths_from(self, folder: Path) -> SiteSettings:
-        """A copy whose relative paths (source, an SQLite database in it, password, roster, mapping of labels, token classifier, Presidio
-        recognisers) are taken from `folder`."""
+        """A copy whose relative paths (source, an SQLite database in it, password, roster, mapping of labels, policy, token classifier,
+        Presidio recognisers) are taken from `folder`."""
         update: dict[str, Any] = {"source": located_from(self.source, folder)}
-        for name in ("password_file", "roster", "local_labels"):
+        for name in ("password_file", "roster", "local_labels", "policy_file"):
             if (path := getattr(self, name)) is not None:
                 update[name] = located_from(path, folder)
         own = self.deidentification
