@@ -129,7 +129,7 @@ def test_they_end_with_a_killed_parent(tmp_path: Path) -> None:
     script = textwrap.dedent(
         """
         import sys, time
-        from shared.deidentify.test_parallel import KEY, records, children
+        from test_parallel import KEY, records, children
         from emr_fl_shared.deidentify import Deidentifier, deidentifier
         deidentifier._ALONE = 10
         for _ in Deidentifier(key=KEY).cleaned(records(5000)):
@@ -138,7 +138,14 @@ def test_they_end_with_a_killed_parent(tmp_path: Path) -> None:
                 time.sleep(60)
         """
     )
-    parent = subprocess.Popen([sys.executable, "-P", "-c", script], stdout=subprocess.PIPE, text=True)
+    here = str(Path(__file__).parent)
+    paths = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
+    parent = subprocess.Popen(
+        [sys.executable, "-P", "-c", script],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
     assert parent.stdout is not None
     pids = [int(word) for word in parent.stdout.readline().split()]
     assert len(pids) == 2 and all(psutil.pid_exists(pid) for pid in pids)
