@@ -80,6 +80,10 @@ class PolicyError(EmrFlError):
     exit_code = 3
 
 
+class BudgetSpent(PolicyError):
+    """A privacy budget leaves no room for what was asked."""
+
+
 class Interrupted(EmrFlError):
     """The user asked to stop."""
 

@@ -127,7 +127,7 @@ def train_round(
     model = encoder.model
     device = next(model.parameters()).device
     precision = choose_precision(settings.precision, device, encoder.parameters)
-    draws = _Draws(seed, round_number, device)
+    draws = Draws(seed, round_number, device)
     mask = None if label_mask is None else torch.from_numpy(np.asarray(label_mask, dtype=np.bool_)).to(device)
     schedule = AdversarialSchedule(settings.adversarial, settings.consistency)
     pad_token_id = int(encoder.tokenizer.pad_token_id)
@@ -159,7 +159,7 @@ def train_round(
                 if weights is not None
                 else np.arange(len(texts), dtype=np.int64)
             )
-            drawn, changed = _tokenised(encoder, texts, token_ids, rows, settings, augment, draws.python)
+            drawn, changed = tokenised(encoder, texts, token_ids, rows, settings, augment, draws.python)
             augmented += len(changed)
             noised = _noised(encoder, texts, rows, changed, settings.consistency, noise, draws.noise)
             for positions in bucketed_batches([len(ids) for ids in drawn], settings.batch_size, draws.numpy):
@@ -203,7 +203,7 @@ def train_round(
     )
 
 
-def _tokenised(
+def tokenised(
     encoder: Encoder,
     texts: Sequence[str],
     token_ids: Sequence[list[int]],
@@ -281,7 +281,7 @@ class _MaskedRows:
             parameter[self._rows] = rows
 
 
-class _Draws:
+class Draws:
     """Generators of one round, each with its own seed derived from (seed, round, purpose)."""
 
     def __init__(self, seed: int, round_number: int, device: torch.device) -> None:

@@ -402,6 +402,38 @@ class Aggregation(Section):
     scaffold: Scaffold = Scaffold()
 
 
+class DifferentialPrivacy(Section):
+    """DP-SGD at every site: what one unit of its training records can change in all that it sends."""
+
+    enabled: bool = False
+    target_epsilon: Annotated[float, Field(gt=0.0, le=1000.0)] = 8.0
+    delta: Annotated[float, Field(gt=0.0, lt=0.1)] = 1e-5
+    """Below one over the number of the site's units."""
+    clipping_norm: Annotated[float, Field(gt=0.0)] = 1.0
+    """Most norm of a unit's gradient in a step."""
+    unit: Literal["record", "patient"] = "record"
+    records_per_patient: Annotated[int, Field(ge=1, le=1000)] = 4
+    """Of a patient at most so many records are trained on, with `unit = "patient"`."""
+    accountant: Literal["rdp", "prv"] = "rdp"
+    freeze_embeddings: bool = False
+    """Whether word embeddings stay as they are: most weights of a small encoder, which then need no noise."""
+
+
+class CentralPrivacy(Section):
+    """Noise on the mean of the sites' updates, drawn by the server: what one site can change in the global models."""
+
+    enabled: bool = False
+    target_epsilon: Annotated[float, Field(gt=0.0, le=1000.0)] = 8.0
+    delta: Annotated[float, Field(gt=0.0, lt=0.1)] = 1e-3
+    clipping_norm: Annotated[float, Field(gt=0.0)] = 1.0
+    """Most norm of a site's update."""
+
+
+class Privacy(Section):
+    dp: DifferentialPrivacy = DifferentialPrivacy()
+    central: CentralPrivacy = CentralPrivacy()
+
+
 class Policy(Section):
     """What a site lets out. It is read from the site's own settings only; a server can't change it."""
 
@@ -414,6 +446,11 @@ class Policy(Section):
     share_controls: bool = False
     """Whether the site's mean gradient may leave beside its update (SCAFFOLD)."""
     max_rounds: Annotated[int, Field(ge=1)] = 10_000
+    require_dp: bool = False
+    """Whether nothing that was learned from the records leaves without differential privacy ([privacy.dp])."""
+    max_epsilon: Annotated[float, Field(gt=0.0)] | None = None
+    max_delta: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """Most that a request may spend of the site's budget; left out: whatever it asks for."""
     deidentification_recall: Share = 0.95
     """Below this share of planted identifiers removed, the site does not train and writes no copy; 0 switches it off."""
     deidentification_names: Share = 0.90
@@ -639,6 +676,7 @@ class Settings(Section):
     model: Model = Model()
     training: Training = Training()
     aggregation: Aggregation = Aggregation()
+    privacy: Privacy = Privacy()
     evaluation: Evaluation = Evaluation()
     server: Server = Server()
     sites: dict[str, SiteSettings] = Field(default_factory=dict)
