@@ -90,6 +90,9 @@ def _train(message: Message, site: Site, door: Door) -> Message:
         peak_rss_mb=trained.peak_rss_mb,
         label_counts=trained.label_counts,
         effective_labels=trained.effective_labels,
+        epsilon=trained.epsilon,
+        delta=trained.delta,
+        unit=trained.unit,
     )
     return door.trained(message, reply, trained.update, trained.shapes)
 

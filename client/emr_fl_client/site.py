@@ -10,13 +10,14 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emr_fl_client.adversarial import AdversarialSettings, ConsistencySettings
 from emr_fl_client.augment.policy import DEFAULT_SHARES, NOISE_SHARES, RuleAugmenter
+from emr_fl_client.budget import LEDGER, PrivacyLedger
 from emr_fl_client.controls import KeptControls
 from emr_fl_client.dataset.sampling import effective_count
 from emr_fl_client.dataset.store import RecordStore
@@ -27,12 +28,12 @@ from emr_fl_client.training.losses import LossSettings
 from emr_fl_client.training.proximal import Proximal
 from emr_fl_client.training.scaffold import ControlVariate
 from emr_fl_client.training.step import OptimiserSettings
-from emr_fl_shared.config.settings import TINY, SiteSettings, Training
+from emr_fl_shared.config.settings import TINY, DifferentialPrivacy, SiteSettings, Training
 from emr_fl_shared.deidentify import Deidentifier
 from emr_fl_shared.deidentify.configured import files_digest, site_deidentifier
 from emr_fl_shared.deidentify.gate import is_off, measure_site, refuse_below
 from emr_fl_shared.durable import write_durably
-from emr_fl_shared.errors import EmrFlError, FederationError
+from emr_fl_shared.errors import EmrFlError, FederationError, PolicyError
 from emr_fl_shared.labels import NO_LOCAL_LABELS, Taxonomy
 from emr_fl_shared.labels.local import LocalMapping
 from emr_fl_shared.memory import peak_rss_mb
@@ -76,7 +77,7 @@ class Trained:
     validation_examples: int
     steps: int
     seconds: float
-    loss: float
+    loss: float | None
     received: SiteScores | None
     single_label: bool
     device: str
@@ -84,6 +85,9 @@ class Trained:
     peak_rss_mb: float
     label_counts: list[int] | None = None
     effective_labels: float | None = None
+    epsilon: float | None = None
+    delta: float | None = None
+    unit: Literal["record", "patient"] | None = None
 
     def figures(self) -> dict[str, Any]:
         """Everything but the update, as JSON has it."""
@@ -136,7 +140,10 @@ class Site:
         return trained
 
     def _train(self, request: TrainRequest, model: bytes) -> Trained:
+        wish = self._privacy(request.privacy)
         training = Training.model_validate(request.training)
+        if wish.enabled:
+            return self._train_privately(request, wish, training, model)
         taxonomy = Taxonomy.from_json(request.taxonomy)
         data = self.data(taxonomy, training, request.seed, standardised=_standardised(request.model))
         encoder, control = self._load(request.model, taxonomy, model, training, controls=request.controls)
@@ -160,9 +167,7 @@ class Site:
             seed=stream_seed(request.seed, self.name, request.round, "train"),
             augment=augmenter.augment if augmenter else None,
             noise=noiser.augment if noiser else None,
-            progress_callback=lambda step, steps, loss: self.progress(
-                {"round": request.round, "step": step, "steps": steps, "loss": loss}
-            ),
+            progress_callback=self._step_progress(request.round),
         )
         after = tensors_of(encoder.model)
         difference = {name: after[name] - before[name] for name in before}
@@ -187,8 +192,84 @@ class Site:
             ),
         )
 
+    def _train_privately(
+        self, request: TrainRequest, wish: DifferentialPrivacy, training: Training, model: bytes
+    ) -> Trained:
+        """`_train` under differential privacy: only what the budget counts is in what comes out.
+
+        Public are the numbers of records: the guarantee is about what a record says, not whether there are so many.
+        """
+        from emr_fl_client.private import check_request, spend_and_train  # imports opacus
+
+        check_request(request, training)
+        taxonomy = Taxonomy.from_json(request.taxonomy)
+        data = self.data(taxonomy, training, request.seed, standardised=_standardised(request.model))
+        encoder, _ = self._load(request.model, taxonomy, model, training)
+        before = tensors_of(encoder.model)
+        augmenter = _augmenter(training)
+        result, allowance = spend_and_train(
+            request,
+            wish,
+            data,
+            encoder,
+            training_settings(training),
+            ledger=self._budget(),
+            key=self.key,
+            chapters=taxonomy.chapters,
+            augment=augmenter.augment if augmenter else None,
+            progress_callback=self._step_progress(request.round),
+        )
+        after = tensors_of(encoder.model)
+        return Trained(
+            update=self._encode_update({name: after[name] - before[name] for name in before}, {}, request),
+            shapes={name: tuple(tensor.shape) for name, tensor in before.items()},
+            examples=len(data.train),
+            validation_examples=len(data.validation),
+            steps=result.steps,
+            seconds=result.seconds,
+            loss=None,
+            received=None,
+            single_label=False,
+            device=next(encoder.model.parameters()).device.type,
+            precision=result.precision,
+            peak_rss_mb=peak_rss_mb(),
+            epsilon=allowance.epsilon,
+            delta=allowance.delta,
+            unit=wish.unit,
+        )
+
+    def _privacy(self, asked: Mapping[str, Any]) -> DifferentialPrivacy:
+        """What the server wishes. Raises `PolicyError` where it wishes none and the records have a budget."""
+        wish = DifferentialPrivacy.model_validate(asked)
+        if not wish.enabled and self._budget().exists():
+            raise PolicyError(
+                tr(
+                    "these records have a privacy budget, and a training without differential privacy would void it",
+                    "这些病历已有隐私预算，不采用差分隐私的训练会使其失效",
+                ),
+                where="privacy.dp.enabled",
+                got="false",
+                expected="true",
+                do=tr(
+                    f"agree on [privacy.dp] with the server; who gives up what was promised deletes {LEDGER} at the site",
+                    f"请与服务器商定 [privacy.dp]；若放弃已作出的保证，可在本机构删除 {LEDGER}",
+                ),
+            )
+        return wish
+
+    def _budget(self) -> PrivacyLedger:
+        return PrivacyLedger(self.state_folder, self.key)
+
+    def _step_progress(self, number: int) -> Callable[[int, int, float], None]:
+        return lambda step, steps, loss: self.progress(
+            {"round": number, "step": step, "steps": steps, "loss": loss}
+        )
+
     def evaluate(self, request: EvaluateRequest, model: bytes) -> SiteScores | None:
-        """Score the received model on the site's own validation records; `None` if it has none."""
+        """Score the received model on the site's own validation records; `None` if it has none, or under differential privacy: no
+        budget counts a score."""
+        if DifferentialPrivacy.model_validate(request.privacy).enabled or self._budget().exists():
+            return None
         training = Training.model_validate(request.training)
         taxonomy = Taxonomy.from_json(request.taxonomy)
         data = self.data(taxonomy, training, request.seed, standardised=_standardised(request.model))

@@ -12,9 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emr_fl_server.aggregation import Kept, Spool, SpooledUpdate, Strategy, advance, compare_norms
+from emr_fl_server.aggregation import (
+    CentralNoise,
+    Kept,
+    Spool,
+    SpooledUpdate,
+    Strategy,
+    advance,
+    compare_norms,
+)
+from emr_fl_shared.config.settings import DifferentialPrivacy
 from emr_fl_shared.durable import storage_error
-from emr_fl_shared.errors import DataError, EmrFlError, FederationError, PolicyError
+from emr_fl_shared.errors import BudgetSpent, DataError, EmrFlError, FederationError, PolicyError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.payload import Form
 from emr_fl_shared.wire import TrainReply
@@ -53,16 +62,20 @@ class Admission:
         weighting: str,
         audit: Audit,
         labels: int,
+        privacy: DifferentialPrivacy | None = None,
     ) -> None:
         self._spool = Spool(folder, shapes, form)
         self._form = form
         self._weighting = weighting
         self._audit = audit
         self._labels = labels
+        self._privacy = privacy or DifferentialPrivacy()
         self.accepted: dict[str, TrainReply] = {}
         self.refused: dict[str, str] = {}
         self.forbidden: set[str] = set()
         """Those of the refused whose own policy said no."""
+        self.spent: set[str] = set()
+        """Those of them whose privacy budget is spent."""
         self.bytes_up = 0
 
     def admit(self, site: str, round: int, reply: TrainReply, payload: bytes | None) -> None:
@@ -89,12 +102,29 @@ class Admission:
                 got=f"{len(counts)}, max {max(counts, default=0)}",
                 expected=f"{self._labels}, max {reply.examples}",
             )
+        self._check_privacy(reply)
         update = self._spool.accept(site, payload, self._weight(reply))
         self.accepted[site] = reply
         self.bytes_up += len(payload)
         self._audit.write(
             "accepted", site=site, round=round, bytes=len(payload), norm=update.norm, examples=reply.examples
         )
+
+    def _check_privacy(self, reply: TrainReply) -> None:
+        wish = self._privacy
+        if not wish.enabled:
+            return
+        within = reply.epsilon is not None and reply.epsilon <= wish.target_epsilon
+        if not within or reply.delta != wish.delta or reply.unit != wish.unit:
+            raise DataError(
+                tr(
+                    "the update was not trained under the differential privacy that was asked for",
+                    "该更新未按所请求的差分隐私训练",
+                ),
+                where="privacy.dp",
+                got=f"ε = {reply.epsilon}, δ = {reply.delta}, {reply.unit}",
+                expected=f"ε <= {wish.target_epsilon:g}, δ = {wish.delta:g}, {wish.unit}",
+            )
 
     def _weight(self, reply: TrainReply) -> float:
         if self._weighting == "even":
@@ -114,7 +144,15 @@ class Admission:
         self.refused[site] = error.render()
         if isinstance(error, PolicyError):
             self.forbidden.add(site)
+        if isinstance(error, BudgetSpent):
+            self.spent.add(site)
         self._audit.write("refused", site=site, round=round, reason=error.render())
+
+    def too_few(self, needed: int, otherwise: type[FederationError]) -> type[EmrFlError]:
+        """Why there are fewer updates than needed: privacy budgets, the sites' policies, or `otherwise`."""
+        if len(self.accepted) + len(self.spent) >= needed:
+            return BudgetSpent
+        return PolicyError if len(self.accepted) + len(self.forbidden) >= needed else otherwise
 
     def late(self, site: str, round: int) -> None:
         """Record that a site did not answer before the round closed."""
@@ -157,11 +195,12 @@ class Admission:
         model: Mapping[str, NDArray[np.float32]],
         kept: Kept,
         label_tensors: Sequence[str],
+        noise: CentralNoise | None = None,
     ) -> tuple[dict[str, NDArray[np.float32]], dict[str, dict[str, NDArray[np.float32]]]]:
         """The next global model and what the strategy keeps; label rows are averaged over the sites whose update moved them."""
         updates = self._spool.updates
         if not label_tensors:
-            return advance(strategy, model, kept, updates)
+            return advance(strategy, model, kept, updates, noise=noise)
         masks = {update.site: moved_rows(update, label_tensors) for update in updates}
         return advance(strategy, model, kept, updates, row_masks=masks, row_tensors=label_tensors)
 

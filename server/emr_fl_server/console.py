@@ -134,6 +134,9 @@ class RoundObserver:
             f"第 {number} 轮无效，{duration(pause)}后重新进行：{reason}",
         )
 
+    def budget_spent(self, number: int, reason: str) -> None:
+        self._console.warn(f"ends before round {number}: {reason}", f"在第 {number} 轮之前结束：{reason}")
+
     def aggregating(self, number: int) -> None:
         self._console.clear_sites()
 

@@ -16,6 +16,7 @@ from emr_fl_server.admission import Admission, Audit
 from emr_fl_server.aggregation import AVERAGE, Kept, Strategy, build_strategy, moving_average
 from emr_fl_server.aggregation import start as start_strategy
 from emr_fl_server.asking import AlwaysThere, Presence
+from emr_fl_server.central_budget import CentralBudget
 from emr_fl_server.checkpoints import Checkpoint, latest_checkpoint, load_best, save_checkpoint
 from emr_fl_server.evaluation.evaluator import Evaluator, RoundScores
 from emr_fl_shared.config import Settings
@@ -78,6 +79,8 @@ class FederationState:
                 train_s=known["train_s"] + reply.seconds,
                 rounds=known["rounds"] + 1,
             )
+            if reply.epsilon is not None:
+                known.update(epsilon=reply.epsilon, delta=reply.delta, unit=reply.unit)
             if reply.received is not None:
                 known.setdefault("received", {})[str(number - 1)] = reply.received.macro_f1
         macro = float(scores.validation["macro_f1"])
@@ -258,6 +261,12 @@ class Federation:
         participation = min(1.0, updates / self.expected_sites)
         return build_strategy(self.settings.aggregation, participation=participation)
 
+    @property
+    def central_budget(self) -> CentralBudget | None:
+        """What the server's own noise spends, where there is any."""
+        central = self.settings.privacy.central
+        return CentralBudget(self.folder, central, self.rounds) if central.enabled else None
+
     def averaged(self, number: int, state: FederationState, tensors: Tensors, kept: Kept) -> Kept:
         """`kept` with the moving average after round `number`, where one is set; `state` is that of the round before."""
         decay = self.settings.aggregation.ema
@@ -401,6 +410,7 @@ class Federation:
             aggregation.weighting,
             self.audit,
             len(self.taxonomy.labels),
+            self.settings.privacy.dp,
         )
 
     def _common(self, state: FederationState) -> dict[str, Any]:
@@ -412,7 +422,12 @@ class Federation:
             "taxonomy": self.taxonomy.to_json(),
             "training": self.settings.training.model_dump(mode="json"),
             "decision": state.decision.to_json(),
+            "privacy": self._privacy(),
         }
+
+    def _privacy(self) -> dict[str, Any]:
+        wish = self.settings.privacy.dp
+        return wish.model_dump(mode="json") if wish.enabled else {}
 
     def _write_metrics(self, state: FederationState) -> None:
         lines = []

@@ -9,7 +9,8 @@ from importlib.metadata import version
 from typing import Any
 
 from emr_fl_server.app import Outcome
-from emr_fl_server.federation import Federation
+from emr_fl_server.central_budget import ACCOUNTANT, UNIT
+from emr_fl_server.federation import Federation, FederationState
 
 SCHEMA = 1
 
@@ -74,7 +75,7 @@ def build_results(
         },
         "cost": {**summed_cost(last.history), **cost},
         "baselines": {},
-        "privacy": {"epsilon": None, "delta": None},
+        "privacy": privacy_spent(federation, last),
         "history": list(last.history),
         "per_label": [
             {
@@ -90,6 +91,37 @@ def build_results(
         "per_chapter": detail["per_chapter"],
         "reliability": detail["reliability"],
     }
+
+
+def privacy_spent(federation: Federation, last: FederationState) -> dict[str, Any]:
+    """What was spent by the end, and of what; ε and δ are None where the sites trained without differential privacy.
+
+    `epsilon`: the largest of the sites'. A site's ledger may say more, for rounds whose update got lost.
+    """
+    wish = federation.settings.privacy.dp
+    spent: dict[str, Any] = {"epsilon": None, "delta": None}
+    if wish.enabled:
+        sites = [known["epsilon"] for known in last.sites.values() if "epsilon" in known]
+        spent = {
+            "epsilon": max(sites, default=None),
+            "delta": wish.delta,
+            "unit": wish.unit,
+            "accountant": wish.accountant,
+            "target_epsilon": wish.target_epsilon,
+            "clipping_norm": wish.clipping_norm,
+        }
+        if wish.unit == "patient":
+            spent["records_per_patient"] = wish.records_per_patient
+    if (budget := federation.central_budget) is not None:
+        central = federation.settings.privacy.central
+        spent["central"] = {
+            "epsilon": budget.epsilon(),
+            "delta": central.delta,
+            "unit": UNIT,
+            "accountant": ACCOUNTANT,
+            "clipping_norm": central.clipping_norm,
+        }
+    return spent
 
 
 def summed_cost(history: tuple[dict[str, Any], ...]) -> dict[str, float]:

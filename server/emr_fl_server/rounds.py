@@ -16,7 +16,7 @@ from flwr.serverapp import Grid
 from emr_fl_server.asking import Asking, ask
 from emr_fl_server.federation import Federation, FederationState, evaluated
 from emr_fl_server.roster import Roster
-from emr_fl_shared.errors import EmrFlError, FederationError, PolicyError, StorageError
+from emr_fl_shared.errors import BudgetSpent, EmrFlError, FederationError, StorageError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.wire import EVALUATE, TRAIN, EvaluateReply, SiteScores, TrainReply
 
@@ -34,11 +34,13 @@ class Observer(Protocol):
     def aggregating(self, number: int) -> None: ...
     def round_ended(self, entry: dict[str, object]) -> None: ...
     def round_failed(self, number: int, reason: str, pause: float) -> None: ...
+    def budget_spent(self, number: int, reason: str) -> None: ...
 
 
 def run_rounds(roster: Roster, federation: Federation, observer: Observer) -> FederationState:
     """Run all rounds that are left, each with the sites that are there then, until they are done or a stop was asked for.
 
+    Where privacy budgets are spent after a complete round, what is there is the result.
     A round with too few updates changes nothing; where sites can come back (`federation.waits`) it is asked for again after a
     growing pause, otherwise the error is raised: `PolicyError` where the sites' policies are the reason.
     """
@@ -50,6 +52,11 @@ def run_rounds(roster: Roster, federation: Federation, observer: Observer) -> Fe
         try:
             state = run_round(roster, federation, observer, state)
             failures = 0
+        except BudgetSpent as error:
+            if state.round == 0:
+                raise
+            observer.budget_spent(state.round + 1, error.render())
+            break
         except TooFewUpdates as error:
             if not federation.waits:
                 raise
@@ -67,7 +74,10 @@ class TooFewUpdates(FederationError):
 def run_round(
     roster: Roster, federation: Federation, observer: Observer, state: FederationState
 ) -> FederationState:
-    """One round; returns the state after it, which is on disk by then. Raises `TooFewUpdates` or `PolicyError`."""
+    """One round; returns the state after it, which is on disk by then.
+
+    Raises `TooFewUpdates`, `PolicyError` where the sites' policies are the reason, `BudgetSpent` where privacy budgets are.
+    """
     number = state.round + 1
     nodes = roster.present()
     observer.round_started(number, federation.rounds, sorted(nodes))
@@ -107,11 +117,12 @@ def run_round(
     # 3 · checked against each other, averaged in site-name order
     observer.aggregating(number)
     began = time.monotonic()
-    for site, reason in admission.compare(number, federation.max_norm_ratio).items():
-        observer.refused(site, reason)
+    central = federation.central_budget
+    if central is None:
+        for site, reason in admission.compare(number, federation.max_norm_ratio).items():
+            observer.refused(site, reason)
     if len(admission.accepted) < federation.min_sites:
-        forbidden = len(admission.accepted) + len(admission.forbidden) >= federation.min_sites
-        raise (PolicyError if forbidden else TooFewUpdates)(
+        raise admission.too_few(federation.min_sites, TooFewUpdates)(
             tr("too few updates for this round to count", "本轮有效更新过少"),
             where=f"round {number}",
             got=str(len(admission.accepted)),
@@ -122,7 +133,8 @@ def run_round(
             ),
         )
     strategy = federation.strategy(len(admission.accepted))
-    tensors, stepped = admission.fold(strategy, state.tensors, state.kept, federation.label_rows())
+    noise = central.spend() if central is not None else None
+    tensors, stepped = admission.fold(strategy, state.tensors, state.kept, federation.label_rows(), noise)
     kept = federation.averaged(number, state, tensors, stepped)
     aggregate = time.monotonic() - began
     # 4 · the new global model on the held-out sets, 5 · the checkpoint: from here on the round is done

@@ -76,6 +76,8 @@ class TrainRequest(Body):
     """Where it is set, the site's update is weighed by its effective label count, which the reply has to tell."""
     label_counts: LabelCounts | None = None
     """Training records of each label at all sites that told theirs, empty while none has; `None` where nobody asks."""
+    privacy: dict[str, Any] = {}
+    """`[privacy.dp]` as the server wishes it; empty where it does not ask for it."""
 
 
 class EvaluateRequest(Body):
@@ -89,6 +91,8 @@ class EvaluateRequest(Body):
     taxonomy: Annotated[str, Field(max_length=2 * 2**20)]
     training: dict[str, Any]
     decision: dict[str, Any]
+    privacy: dict[str, Any] = {}
+    """As in `TrainRequest`; where it asks for it, no scores come back."""
 
 
 class SiteScores(Body):
@@ -117,6 +121,10 @@ class TrainReply(Body):
     """Training records of each label, where asked for and the site's policy lets them out."""
     effective_labels: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """Sum over the labels of the effective numbers of their training records; the same."""
+    epsilon: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    delta: Annotated[float, Field(gt=0, lt=1)] | None = None
+    unit: Literal["record", "patient"] | None = None
+    """Under differential privacy: what the site's budget has spent by the end of this round, and whose influence it bounds."""
     payload: Literal["fp32", "bf16", "int8"]
     device: Name
     precision: Name
@@ -137,7 +145,8 @@ class Failure(Body):
 
     kind: Literal["failed"] = "failed"
     site: Name
-    cause: Literal["policy", "data", "internal"]
+    cause: Literal["policy", "budget", "data", "internal"]
+    """`budget`: a refusal of the site's policy, too, because a privacy budget is spent."""
     reason: Annotated[str, Field(max_length=2000)]
 
 

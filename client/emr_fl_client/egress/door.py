@@ -19,9 +19,9 @@ from pathlib import Path
 from flwr.app import Message
 
 from emr_fl_shared.app import to_records
-from emr_fl_shared.config.settings import Policy
+from emr_fl_shared.config.settings import DifferentialPrivacy, Policy
 from emr_fl_shared.durable import storage_error
-from emr_fl_shared.errors import EmrFlError, PolicyError, SettingsError, StorageError
+from emr_fl_shared.errors import BudgetSpent, EmrFlError, PolicyError, SettingsError, StorageError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.payload import CONTROL, PayloadReader, beside
 from emr_fl_shared.wire import (
@@ -64,11 +64,14 @@ class Door:
     def describe(self, request: Message, body: DescribeReply, counts: Mapping[str, int]) -> Message:
         """Answer who we are; `counts` (label name → local records) decides which names leave."""
         names = [name for name in body.labels if counts.get(name, 0) >= self._policy.smallest_count]
+        if self._policy.require_dp:  # which labels occur is learned from the records
+            names = []
         return self._out(request, body.model_copy(update={"labels": sorted(names)}))
 
     def check(self, request: TrainRequest) -> None:
         """Refuse, before any work, what could not leave afterwards. Raises `PolicyError`."""
         self._check_round(request.round)
+        self._check_privacy(DifferentialPrivacy.model_validate(request.privacy))
         if request.controls:
             self._check_controls()
         if request.effective_beta is not None and not self._policy.share_label_counts:
@@ -94,6 +97,39 @@ class Door:
                 got=str(number),
                 expected=f"<= {self._policy.max_rounds}",
             )
+
+    def _check_privacy(self, wish: DifferentialPrivacy) -> None:
+        policy = self._policy
+        if not wish.enabled:
+            if policy.require_dp:
+                raise PolicyError(
+                    tr(
+                        "the site's policy lets nothing out that was trained without differential privacy",
+                        "本机构策略不允许未采用差分隐私训练的内容外传",
+                    ),
+                    where="policy.require_dp",
+                    got="privacy.dp.enabled = false",
+                    expected="true",
+                    do=tr(
+                        "agree on [privacy.dp] with the server",
+                        "请与服务器商定 [privacy.dp]",
+                    ),
+                )
+            return
+        for name, asked, most in (
+            ("max_epsilon", wish.target_epsilon, policy.max_epsilon),
+            ("max_delta", wish.delta, policy.max_delta),
+        ):
+            if most is not None and asked > most:
+                raise PolicyError(
+                    tr(
+                        "the server asks for more of the privacy budget than the site's policy allows",
+                        "服务器请求的隐私预算超出本机构策略",
+                    ),
+                    where=f"policy.{name}",
+                    got=f"{asked:g}",
+                    expected=f"<= {most:g}",
+                )
 
     def _check_controls(self) -> None:
         if not self._policy.share_controls:
@@ -138,7 +174,7 @@ class Door:
             update={
                 "received": self._scores(body.received),
                 "loss": round(body.loss, SCORE_DIGITS)
-                if body.loss is not None and self._policy.share_scores
+                if body.loss is not None and self._policy.share_scores and not self._policy.require_dp
                 else None,
                 "seconds": round(body.seconds, 3),
                 "label_counts": self._label_counts(body.label_counts),
@@ -159,7 +195,8 @@ class Door:
         Raises `StorageError` where even that can't be put on a receipt: then nothing leaves, and the caller has to end with it.
         """
         if isinstance(error, PolicyError):
-            cause, reason = "policy", _policy_reason(error)
+            cause = "budget" if isinstance(error, BudgetSpent) else "policy"
+            reason = _policy_reason(error)
         elif isinstance(error, EmrFlError):
             cause, reason = "data", _plain_message(error)
         else:
@@ -173,7 +210,10 @@ class Door:
         return [count if count >= self._policy.smallest_count else 0 for count in counts]
 
     def _scores(self, scores: SiteScores | None) -> SiteScores | None:
-        if scores is None or not self._policy.share_scores or scores.n < self._policy.smallest_count:
+        policy = self._policy
+        if scores is None or not policy.share_scores or scores.n < policy.smallest_count:
+            return None
+        if policy.require_dp:  # a score is counted by no budget
             return None
         return SiteScores(
             n=scores.n,

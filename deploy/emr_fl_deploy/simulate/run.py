@@ -154,6 +154,13 @@ class Simulation:
         settings = self.settings.plain()
         if settings == self.settings:
             return
+        privacy = self.settings.privacy
+        if privacy.dp.enabled or privacy.central.enabled:
+            self.console.say(
+                "no baseline of the same federation without augmentation and adversarial training: it would spend the same budget",
+                "不做“无增强与对抗训练”的联邦基线：它会消耗同一隐私预算",
+            )
+            return
         self.console.say(
             "baseline: the same federation without augmentation and adversarial training …",
             "基线：不做数据增强与对抗训练的同一联邦 …",

@@ -1,5 +1,6 @@
 """From updates to the next global model: checked, spooled to disk, folded tensor by tensor."""
 
+from emr_fl_server.aggregation.central import CentralNoise
 from emr_fl_server.aggregation.checks import (
     NORM_FACTOR,
     NormReport,
@@ -16,6 +17,7 @@ from emr_fl_server.aggregation.strategy import Kept, Strategy, advance, start
 __all__ = [
     "AVERAGE",
     "NORM_FACTOR",
+    "CentralNoise",
     "Kept",
     "Means",
     "NormReport",

@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from emr_fl_server.aggregation.central import CentralNoise, NoisyMeans
 from emr_fl_server.aggregation.mean import Means, RowMasks
 from emr_fl_server.aggregation.spool import SpooledUpdate
 from emr_fl_shared.errors import FederationError
@@ -67,13 +68,20 @@ def advance(
     *,
     row_masks: RowMasks | None = None,
     row_tensors: Collection[str] = (),
+    noise: CentralNoise | None = None,
 ) -> tuple[dict[str, Float32], dict[str, dict[str, Float32]]]:
     """The next global model and what is kept for the round after it, new arrays; `model` and `kept` stay as they are.
+
+    With `noise` the mean is clipped and noisy, and there are no rows of their own.
 
     Raises as `Means`, and FederationError for updates of another model and where the result overflows.
     """
     rows = [*row_tensors, *(beside(kind, name) for kind in strategy.sent for name in row_tensors)]
-    means = Means(updates, row_masks=row_masks, row_tensors=rows)
+    means = (
+        NoisyMeans(updates, noise)
+        if noise is not None
+        else Means(updates, row_masks=row_masks, row_tensors=rows)
+    )
     if means.shapes.keys() != {*model, *(beside(kind, name) for kind in strategy.sent for name in model)}:
         raise FederationError(tr("updates of another model", "更新与模型不符"))
     tensors: dict[str, Float32] = {}

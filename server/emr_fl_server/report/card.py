@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from emr_fl_server.report.figures import Figure, Figures
+from emr_fl_server.report.operations import UNITS
 from emr_fl_server.report.reading import Results
 from emr_fl_server.report.sections import METHODS, OURS, SCORED, place_of
 from emr_fl_server.report.svg import Words
@@ -54,7 +55,7 @@ def _card(results: Results, figures: Figures, language: str) -> list[str]:
         (t("Beside it", "对照"), _baselines(results, figures, language)),
         (t("Calibration and decision", "校准与判定"), _calibration(results, figures, t)),
         (t("Limits", "局限"), _limits(results, t)),
-        (t("Privacy", "隐私"), _privacy(figures, t)),
+        (t("Privacy", "隐私"), _privacy(results, figures, t)),
         (t("Training", "训练"), _training(results, figures, t)),
     ):
         if body:
@@ -268,10 +269,29 @@ def _limits(results: Results, t: Any) -> list[str]:
     return lines
 
 
-def _privacy(figures: Figures, t: Any) -> list[str]:
-    epsilon, delta = figures.of("general", "privacy", "epsilon"), figures.of("general", "privacy", "delta")
-    if epsilon:
-        return [t("- Differential privacy: ", "- 差分隐私：") + f"ε = {epsilon.text}, δ = {delta.text}"]
+def _privacy(results: Results, figures: Figures, t: Any) -> list[str]:
+    lines = []
+    for place, name in (
+        (("privacy",), t("Differential privacy", "差分隐私")),
+        (("privacy", "central"), t("Central differential privacy", "中心差分隐私")),
+    ):
+        epsilon, delta = figures.of("general", *place, "epsilon"), figures.of("general", *place, "delta")
+        if not epsilon:
+            continue
+        line = f"- {name}: ε = {epsilon.text}, δ = {delta.text}"
+        if unit := UNITS.get(results.text(*place, "unit")):
+            line += t(f", unit {unit.en}", f"，单位：{unit.zh}")
+            line += t(", accountant ", "，核算方法 ") + results.text(*place, "accountant").upper()
+        lines.append(line)
+    if lines:
+        lines.append(
+            t(
+                "- It covers the weights. Numbers of records, and what the server's own held-out records decided (best round, "
+                "threshold, scores), are not counted.",
+                "- 其覆盖模型权重；记录数，以及由服务器自有留出集决定的内容（最佳轮次、阈值、分数）不计入。",
+            )
+        )
+        return lines
     return [
         t(
             "- No differential privacy. A model can reveal whether a record took part in its training; give it only to those "

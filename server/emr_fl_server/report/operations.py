@@ -35,6 +35,13 @@ LEAVES: tuple[tuple[str, Words], ...] = (
     ("site", Words("the site's name", "机构名")),
     ("examples", Words("number of training records", "训练记录数")),
     ("validation_examples", Words("number of its own validation records", "本机构验证记录数")),
+    (
+        "epsilon delta unit",
+        Words(
+            "under differential privacy: ε and δ that its budget has spent, and whether of records or of patients",
+            "采用差分隐私时：其预算已消耗的 ε 与 δ，以及按记录还是按患者计",
+        ),
+    ),
     ("single_label", Words("whether every record has exactly one label", "是否每条记录只有一个标签")),
     ("loss", Words("mean training loss, where its policy shares scores", "平均训练损失（机构策略允许时）")),
     (
@@ -219,11 +226,28 @@ def times(results: Results, figures: Figures) -> Context | None:
     }
 
 
+UNITS: Mapping[str, Words] = {
+    "record": Words("one record", "一条记录"),
+    "patient": Words("one patient", "一名患者"),
+    "site": Words("one site", "一家机构"),
+}
+"""Whose influence ε bounds."""
+
+
 def privacy(results: Results, figures: Figures) -> Context:
-    """The privacy budget, or that there is none."""
+    """The privacy budget and what it is of, or that there is none."""
     return {
         "epsilon": figures.of("general", "privacy", "epsilon"),
         "delta": figures.of("general", "privacy", "delta"),
+        "unit": UNITS.get(results.text("privacy", "unit")),
+        "accountant": results.text("privacy", "accountant").upper(),
+        "most": figures.of("count", "privacy", "records_per_patient"),
+        "central": {
+            "epsilon": figures.of("general", "privacy", "central", "epsilon"),
+            "delta": figures.of("general", "privacy", "central", "delta"),
+            "unit": UNITS.get(results.text("privacy", "central", "unit")),
+            "accountant": results.text("privacy", "central", "accountant").upper(),
+        },
     }
 
 

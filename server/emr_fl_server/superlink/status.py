@@ -114,6 +114,10 @@ class ProgressWriter:
         self.set(phase="waiting", note=reason)
         self._beside.round_failed(number, reason, pause)
 
+    def budget_spent(self, number: int, reason: str) -> None:
+        self.set(note=reason)
+        self._beside.budget_spent(number, reason)
+
     def round_ended(self, entry: dict[str, Any]) -> None:
         self._seconds.append(time.monotonic() - self._began)
         self.set(

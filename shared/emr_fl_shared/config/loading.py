@@ -11,7 +11,8 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
-from emr_fl_shared.config.problems import Origin, problem
+from emr_fl_shared.config.private import privacy_conflicts
+from emr_fl_shared.config.problems import Origin, origin_of, problem
 from emr_fl_shared.config.settings import LOCAL_LABELS_FILE, Settings, SiteSettings
 from emr_fl_shared.durable import write_durably
 from emr_fl_shared.errors import SettingsError, UsageError
@@ -106,11 +107,16 @@ def load_settings(
 def settings_from(tree: Mapping[str, Any], *, where: str = "", over: Sequence[Origin] = ()) -> Settings:
     """Validate plain data from `where`. `over`: what was laid over the file, strongest first, so that a problem names where it
     came from. Raises one `SettingsError` that lists every problem with its dotted place."""
+    origins = [*over, (where, {})]
     try:
-        return Settings.model_validate(dict(tree))
+        settings = Settings.model_validate(dict(tree))
     except ValidationError as error:
-        origins = [*over, (where, {})]
         raise SettingsError([problem(item, Settings, origins) for item in error.errors()]) from None
+    if conflicts := privacy_conflicts(settings):
+        raise SettingsError(
+            [conflict.problem(origin_of(conflict.place.split("."), origins)) for conflict in conflicts]
+        )
+    return settings
 
 
 def load_site_settings(path: Path) -> SiteSettings:

@@ -21,8 +21,7 @@ _SHOWN = 80
 def problem(item: Any, root: type[BaseModel], origins: Sequence[Origin]) -> EmrFlError:
     """One of pydantic's errors as ours. `origins`: strongest first; the last one is named where none holds the place."""
     path = [str(part) for part in item["loc"] if not str(part).startswith("function-")]
-    origin = _origin(path, origins)
-    where = ": ".join(part for part in (origin, ".".join(path)) if part)
+    where = origin_of(path, origins)
     if item["type"] == "extra_forbidden":
         known = known_keys(root, path[:-1])
         close = difflib.get_close_matches(path[-1], known, n=1)
@@ -84,6 +83,11 @@ def _expectation(item: Any) -> tuple[str, str]:
                 f"at most {context['max_length']} characters", f"至多 {context['max_length']} 个字符"
             )
     return str(context.get("error") or item["msg"]), str(context.get("expected", ""))
+
+
+def origin_of(path: Sequence[str], origins: Sequence[Origin]) -> str:
+    """The dotted place, after the name of what set it."""
+    return ": ".join(part for part in (_origin(path, origins), ".".join(path)) if part)
 
 
 def _origin(path: Sequence[str], origins: Sequence[Origin]) -> str:

@@ -105,7 +105,7 @@ def train_round_privately(
                 terms=terms,
             )
             for step in range(total):
-                drawn = [units[unit] for unit in np.flatnonzero(stream.bernoulli(len(units), rate))]
+                drawn = [units[unit] for unit in np.flatnonzero(stream.bernoulli(len(units), rate)).tolist()]
                 rows = np.concatenate([np.empty(0, dtype=np.int64), *drawn])
                 ids, changed = tokenised(encoder, texts, token_ids, rows, settings, augment, draws.python)
                 augmented += len(changed)
@@ -114,7 +114,9 @@ def train_round_privately(
                     at, warmup=settings.warmup, decay=settings.decay
                 )
                 losses = runner.run(
-                    _parts(drawn, ids, y[rows], settings, encoder, device), schedule.at(step, at), learning_rate
+                    _parts(drawn, ids, y[rows], settings, encoder, device),
+                    schedule.at(step, at),
+                    learning_rate,
                 )
                 average.take(step + 1)
                 drawn_records += len(losses)
