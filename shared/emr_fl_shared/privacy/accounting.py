@@ -85,7 +85,10 @@ def _prv(parts: tuple[tuple[float, float, int], ...], delta: float) -> float:
     accountant: Any = PRVAccountant()
     accountant.history = list(parts)
     try:
-        return max(0.0, float(accountant.get_epsilon(delta)))
+        # of logarithms of 0 where q is 1, which it leaves out again, and of the orders that it looks at on the way
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return max(0.0, float(accountant.get_epsilon(delta)))
     except (ValueError, RuntimeError, ArithmeticError):  # it can't discretise steps with so little noise
         return math.inf
 

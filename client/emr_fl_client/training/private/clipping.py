@@ -26,11 +26,11 @@ Total = Mapping[nn.Parameter, Tensor]
 
 
 def add_clipped(gradients: RecordGradients, units: Tensor, norm: float, total: Total) -> Tensor:
-    """Add the clipped gradients of all units to `total`, in place; returns the norms before, float32 [U]."""
+    """Add the clipped gradients of all units to `total`, in place; returns the norms before, [U]."""
     count = int(units.max()) + 1
     single = count == len(units)  # units are numbered in order, so each is its record
     parts: dict[nn.Parameter, tuple[Tensor, Tensor | None, Tensor | None]] = {}
-    squares = torch.zeros(count, device=units.device)
+    squares = next(iter(total)).new_zeros(count)
     for parameter in total:
         found = gradients.of(parameter)
         if found is None:
