@@ -95,7 +95,7 @@ def test_the_least_noise_that_fits(accountant: AccountantName, target: float) ->
     assert epsilon_of([Spent(0.997 * sigma, 0.05, 200)], 1e-5, accountant) > target
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     target=st.floats(0.3, 10.0),
     rate=st.sampled_from([0.02, 0.1, 0.4, 1.0]),
