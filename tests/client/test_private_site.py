@@ -93,7 +93,9 @@ def test_an_update_with_what_it_spent_and_nothing_that_no_budget_counts(site: Si
     assert (arrays["classifier.weight"] != 0).all()
 
 
-def test_the_same_request_and_seed_never_give_the_same_noise(site: Site, model: bytes, tmp_path: Path) -> None:
+def test_the_same_request_and_seed_never_give_the_same_noise(
+    site: Site, model: bytes, tmp_path: Path
+) -> None:
     """Planted mistake: noise from the seed that the server sent. Two sites with equal records would be told apart by nothing."""
     twin = replace(site, state_folder=tmp_path / "twin")
     one, other = (unpack_tensors(s.train(request(), model).update, shapes_of(s)) for s in (site, twin))

@@ -135,7 +135,9 @@ def test_gradients_norms_and_clipped_sum_are_those_of_a_loop(kind: str, method: 
     expected, _ = clipped_sum(gradients, list(range(5)), bound)
     found, found_norms = ours(model, data, method, list(range(5)), bound)
     assert found_norms == pytest.approx(norms, rel=1e-6)
-    assert apart({name: found[name] for name in expected}, expected) < 1e-6 + 1e-6  # and the slack of the clip
+    assert (
+        apart({name: found[name] for name in expected}, expected) < 1e-6 + 1e-6
+    )  # and the slack of the clip
     assert all(not found[name].any() for name in found.keys() - expected.keys())
 
 
@@ -237,13 +239,15 @@ def test_planted_mixup_moves_another_records_gradient() -> None:
     other = Batch(data.input_ids.clone(), data.attention_mask, data.targets.clone())
     other.input_ids[1] = (other.input_ids[1] + 7) * data.attention_mask[1]
 
-    with record_gradients(model) as gradients, pytest.raises(ModelError, match="embedding"):
+    with record_gradients(model), pytest.raises(ModelError, match="embedding"):
         build_method(METHODS["plain"]).backward(model, mixed_with(data, partner, share), LOSS, context())
     model.get_input_embeddings().weight.requires_grad_(False)  # without them nothing else would notice
 
     def of_the_first(notes: Batch) -> Tensor:
         with record_gradients(model) as gradients:
-            build_method(METHODS["plain"]).backward(model, notes, LOSS, context(scale=lambda value: value * 2))
+            build_method(METHODS["plain"]).backward(
+                model, notes, LOSS, context(scale=lambda value: value * 2)
+            )
             return gradients.of(model.classifier.weight)[0].clone()
 
     assert torch.equal(of_the_first(data), of_the_first(other))
@@ -276,8 +280,9 @@ def test_bert_without_its_own_position_numbers_is_noticed() -> None:
 
 
 def test_a_layer_that_mixes_records_is_refused() -> None:
-    with pytest.raises(ModelError, match="BatchNorm1d"), record_gradients(
-        nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    with (
+        pytest.raises(ModelError, match="BatchNorm1d"),
+        record_gradients(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))),
     ):
         pass
 
@@ -315,7 +320,9 @@ class NoNoise(NoiseStream):
         return super().normal(shape, 0.0)
 
 
-def a_step(model: nn.Module, gradients: RecordGradients, stream: NoiseStream, sigma: float = 1.5) -> PrivateStep:
+def a_step(
+    model: nn.Module, gradients: RecordGradients, stream: NoiseStream, sigma: float = 1.5
+) -> PrivateStep:
     return PrivateStep(
         model,
         gradients,

@@ -120,9 +120,9 @@ def test_a_patient_gives_at_most_so_many_records_chosen_once_and_by_nobody_elses
     # the same records of a, without b and c: the same are chosen
     alone = patient_units(["a", "a", "a", "a"], 2, b"key")
     assert [[0, 2, 3, 5][row] for row in alone[0]] == list(units[0])
-    assert any(
-        list(patient_units(patients, 2, bytes([key]))[0]) != list(units[0]) for key in range(20)
-    ), "the key chooses"
+    assert any(list(patient_units(patients, 2, bytes([key]))[0]) != list(units[0]) for key in range(20)), (
+        "the key chooses"
+    )
 
 
 @given(
