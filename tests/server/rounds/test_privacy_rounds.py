@@ -149,7 +149,7 @@ def test_it_ends_with_what_is_there_when_budgets_are_spent(clock: Clock, federat
     asked = under(federation, DP)
     state = asked.start()
     nodes = {
-        site: Node(name, [described(name), private(name, state.tensors), described(name), refusal("budget")])
+        site: Node(name, [described(name), private(name, state.tensors), refusal("budget")])
         for site, name in ((2, "a"), (3, "b"))
     }
     told = Told()
