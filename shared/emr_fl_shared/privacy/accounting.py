@@ -75,7 +75,7 @@ def _converted(divergences: NDArray[np.float64], delta: float) -> float:
 
     with warnings.catch_warnings():  # that the best order is the last one costs tightness, not truth
         warnings.simplefilter("ignore", UserWarning)
-        epsilon, _ = get_privacy_spent(orders=list(ORDERS), rdp=divergences, delta=delta)
+        epsilon, _ = get_privacy_spent(orders=list(ORDERS), rdp=divergences.tolist(), delta=delta)
     return max(0.0, float(epsilon))
 
 
