@@ -52,6 +52,14 @@ def gradients(
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
+def close(left: dict[str, Tensor], right: dict[str, Tensor], tolerance: float = 1e-6) -> None:
+    assert left.keys() == right.keys()
+    for name, gradient in left.items():
+        torch.testing.assert_close(
+            gradient, right[name], rtol=1e-4, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
 class TwoParameters(nn.Module):
     """logit = w · e: one token with an embedding of one dimension."""
 

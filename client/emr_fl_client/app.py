@@ -11,18 +11,23 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from emr_fl_client.egress import Door
+from emr_fl_client.kept import question_digest
 from emr_fl_client.site import Site
 from emr_fl_shared.app import from_records
-from emr_fl_shared.errors import EmrFlError, FederationError
+from emr_fl_shared.errors import EmrFlError, FederationError, PolicyError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.preparation import label_counts
 from emr_fl_shared.wire import (
+    DESCRIBE,
+    EVALUATE,
+    TRAIN,
     DescribeReply,
     DescribeRequest,
     EvaluateReply,
     EvaluateRequest,
     TrainReply,
     TrainRequest,
+    pack,
     unpack,
 )
 
@@ -34,7 +39,6 @@ def client_app(site_of: SiteOf) -> ClientApp:
 
     Every handler answers through the door; an exception never reaches Flower, whose error replies carry tracebacks.
     """
-    app = ClientApp()
 
     def answer(handle: Callable[[Message, Site, Door], Message]) -> Callable[[Message, Context], Message]:
         def handler(message: Message, context: Context) -> Message:
@@ -48,15 +52,38 @@ def client_app(site_of: SiteOf) -> ClientApp:
 
         return handler
 
+    app = _KnownMessages(answer(_unknown))
     app.query("describe")(answer(_describe))
     app.train("round")(answer(_train))
     app.evaluate("model")(answer(_evaluate))
     return app
 
 
+class _KnownMessages(ClientApp):
+    """Answers messages of a kind that there is not, too: Flower's own answer is an exception that ends the process."""
+
+    def __init__(self, otherwise: Callable[[Message, Context], Message]) -> None:
+        super().__init__()
+        self._otherwise = otherwise
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        if message.metadata.message_type in (DESCRIBE, TRAIN, EVALUATE):
+            return super().__call__(message, context)
+        return self._otherwise(message, context)
+
+
+def _unknown(message: Message, site: Site, door: Door) -> Message:
+    raise PolicyError(
+        tr("a message of a kind that this site does not answer", "本机构不应答此类消息"),
+        got=message.metadata.message_type[:80],
+        expected=", ".join((DESCRIBE, TRAIN, EVALUATE)),
+    )
+
+
 def _describe(message: Message, site: Site, door: Door) -> Message:
     body, _ = from_records(message.content)
     request = unpack(body, DescribeRequest)
+    door.check(request)
     settings = site.settings
     counts = label_counts(settings.records_source(), settings.columns) if request.label_names else {}
     reply = DescribeReply(
@@ -72,8 +99,10 @@ def _describe(message: Message, site: Site, door: Door) -> Message:
 def _train(message: Message, site: Site, door: Door) -> Message:
     body, model = from_records(message.content)
     request = unpack(body, TrainRequest)
-    door.check(request)
-    trained = site.train(request, _needed(model))
+    received = _needed(model)
+    question = question_digest(pack(request), received)
+    door.check(request, question)
+    trained = site.train(request, received)
     reply = TrainReply(
         site=site.name,
         round=request.round,
@@ -94,12 +123,15 @@ def _train(message: Message, site: Site, door: Door) -> Message:
         delta=trained.delta,
         unit=trained.unit,
     )
-    return door.trained(message, reply, trained.update, trained.shapes)
+    return door.trained(
+        message, reply, trained.update, trained.shapes, question=question, scale=trained.scale
+    )
 
 
 def _evaluate(message: Message, site: Site, door: Door) -> Message:
     body, model = from_records(message.content)
     request = unpack(body, EvaluateRequest)
+    door.check(request)
     scores = site.evaluate(request, _needed(model))
     return door.evaluated(message, EvaluateReply(site=site.name, round=request.round, scores=scores))
 

@@ -28,7 +28,7 @@ from emr_fl_client.training.losses import LossSettings
 from emr_fl_client.training.proximal import Proximal
 from emr_fl_client.training.scaffold import ControlVariate
 from emr_fl_client.training.step import OptimiserSettings
-from emr_fl_shared.config.settings import TINY, DifferentialPrivacy, SiteSettings, Training
+from emr_fl_shared.config.settings import BUILT_HERE, DifferentialPrivacy, SiteSettings, Training
 from emr_fl_shared.deidentify import Deidentifier
 from emr_fl_shared.deidentify.configured import files_digest, site_deidentifier
 from emr_fl_shared.deidentify.gate import is_off, measure_site, refuse_below
@@ -42,7 +42,7 @@ from emr_fl_shared.metrics import Decision, score_set
 from emr_fl_shared.model.encoder import Encoder, build_model, encode, predict_logits
 from emr_fl_shared.model.precision import choose_device, choose_precision
 from emr_fl_shared.model.tensors import load_tensors, shapes_of, tensors_of
-from emr_fl_shared.payload import CONTROL, PayloadReader, beside, pack_tensors, unpack_tensors
+from emr_fl_shared.payload import CONTROL, PayloadReader, beside, pack_tensors, pack_within, unpack_tensors
 from emr_fl_shared.preparation import Prepared
 from emr_fl_shared.wire import EvaluateRequest, SiteScores, TrainRequest, pack
 
@@ -88,6 +88,8 @@ class Trained:
     epsilon: float | None = None
     delta: float | None = None
     unit: Literal["record", "patient"] | None = None
+    scale: float = 1.0
+    """What the difference was scaled by to keep the norm of the site's policy."""
 
     def figures(self) -> dict[str, Any]:
         """Everything but the update, as JSON has it."""
@@ -128,6 +130,8 @@ class Site:
         A question that was answered already is answered again with the update that is kept on disk.
         """
         question = question_digest(pack(request), model)
+        if (limit := self.settings.policy.max_update_norm) is not None:  # another limit, another update
+            question = f"{question}|{limit!r}"
         kept = KeptUpdate(self.state_folder)
         if (found := kept.find(question)) is not None:
             # figures that another version of this package wrote may lack a field: then it is trained again
@@ -172,9 +176,10 @@ class Site:
         after = tensors_of(encoder.model)
         difference = {name: after[name] - before[name] for name in before}
         own = {beside(CONTROL, name): array for name, array in variate.control().items()} if variate else {}
-        update = self._encode_update(difference, own, request)
+        update, scale = self._encode_update(difference, own, request)
         return Trained(
             update=update,
+            scale=scale,
             shapes={name: tuple(tensor.shape) for name, tensor in {**before, **own}.items()},
             examples=len(data.train),
             validation_examples=len(data.validation),
@@ -220,8 +225,11 @@ class Site:
             progress_callback=self._step_progress(request.round),
         )
         after = tensors_of(encoder.model)
+        difference = {name: after[name] - before[name] for name in before}
+        update, scale = self._encode_update(difference, {}, request)
         return Trained(
-            update=self._encode_update({name: after[name] - before[name] for name in before}, {}, request),
+            update=update,
+            scale=scale,
             shapes={name: tuple(tensor.shape) for name, tensor in before.items()},
             examples=len(data.train),
             validation_examples=len(data.validation),
@@ -303,7 +311,7 @@ class Site:
                 key=self.key,
                 settings={
                     **self.settings.model_dump(
-                        mode="json", exclude={"source", "model", "policy", "local_labels"}
+                        mode="json", exclude={"source", "model", "policy", "policy_file", "local_labels"}
                     ),
                     "files": files_digest(self.settings),
                     "local_labels": own.digest if own is not None else "",
@@ -343,7 +351,7 @@ class Site:
         key = f"{model['name']}|{model['max_length']}|{taxonomy.checksum}"
         if self._encoder is None or self._encoder[0] != key:
             name = str(model["name"])
-            if self.settings.model is not None and name != TINY:
+            if self.settings.model is not None and name not in BUILT_HERE:
                 name = self.settings.model
             built = build_model(name, taxonomy.names, max_length=int(model["max_length"]))
             built.model.to(choose_device(training.device))
@@ -370,43 +378,37 @@ class Site:
         own = self._controls(request).before(request.round, shapes_of(encoder.model))
         return ControlVariate(encoder.model, control, own)
 
-    def _encode_update(self, difference: Tensors, own: Tensors, request: TrainRequest) -> bytes:
-        """The difference and the site's own control variate as bytes.
+    def _encode_update(self, difference: Tensors, own: Tensors, request: TrainRequest) -> tuple[bytes, float]:
+        """The difference and the site's own control variate as bytes, and what the difference was scaled by.
 
         What rounding left over of the difference is kept at the site and added to the next round's. The control variate is no
         difference: it is kept as the server gets it, so that both sides go on from the same one.
         """
-        sent = {**difference, **own}
-        if request.payload == "fp32":
-            data = pack_tensors(sent).data
-        else:
-            data = self._encode_rounded(difference, sent, request)
+        rounded = request.payload != "fp32"
+        if rounded:
+            difference = self._with_residual(difference, request)
+        packed, scale = pack_within([difference, own], self.settings.policy.max_update_norm, request.payload)
+        if rounded:
+            lost = {name: packed.residual[name] for name in difference}
+            write_durably(self._residual_file(request.round), [pack_tensors(lost).data])
+            # The last two rounds stay: a coordinator that crashed now asks for this round once more, or, where its newest
+            # checkpoint is damaged (it keeps two), for the one before.
+            self._residual_file(request.round - 3).unlink(missing_ok=True)
         if own:
-            shapes = {name: tuple(array.shape) for name, array in sent.items()}
-            with PayloadReader(data, shapes, request.payload) as reader:
+            shapes = {name: tuple(array.shape) for name, array in {**difference, **own}.items()}
+            with PayloadReader(packed.data, shapes, request.payload) as reader:
                 received = {name: reader.read(beside(CONTROL, name)) for name in difference}
             self._controls(request).keep(request.round, received)
-        return data
+        return packed.data, scale
 
-    def _encode_rounded(self, difference: Tensors, sent: Tensors, request: TrainRequest) -> bytes:
+    def _with_residual(self, difference: Tensors, request: TrainRequest) -> Tensors:
+        """The difference with what rounding left over of the round before added to it, in place."""
         previous = self._residual_file(request.round - 1)
-        residual = None
         if previous.is_file():
             shapes = {name: tuple(array.shape) for name, array in difference.items()}
-            residual = unpack_tensors(previous.read_bytes(), shapes)
-            nothing = np.zeros((), np.float32)  # of the control variates, as a view that takes no memory
-            residual |= {
-                name: np.broadcast_to(nothing, array.shape)
-                for name, array in sent.items()
-                if name not in difference
-            }
-        packed = pack_tensors(sent, request.payload, residual=residual)
-        lost = {name: packed.residual[name] for name in difference}
-        write_durably(self._residual_file(request.round), [pack_tensors(lost).data])
-        # The last two rounds stay: a coordinator that crashed now asks for this round once more, or, where its newest
-        # checkpoint is damaged (it keeps two), for the one before.
-        self._residual_file(request.round - 3).unlink(missing_ok=True)
-        return packed.data
+            for name, lost in unpack_tensors(previous.read_bytes(), shapes).items():
+                difference[name] += lost
+        return difference
 
     def _residual_file(self, round_number: int) -> Path:
         return self.state_folder / f"residual-{round_number:05d}.safetensors"

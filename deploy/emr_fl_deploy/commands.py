@@ -9,6 +9,7 @@ import typer
 from typer.main import get_command
 
 from emr_fl_deploy.data_check.command import register as register_data_check
+from emr_fl_deploy.experiments.command import register as register_experiments
 from emr_fl_deploy.operate.commands import register as register_operation
 from emr_fl_deploy.provision.commands import register as register_kits
 from emr_fl_shared.messages import language, tr
@@ -45,6 +46,7 @@ def build() -> Any:
     _deidentify(data)
     _evaluate(app)
     _predict(app)
+    register_experiments(app)
     _report(app)
     _version(app)
     command = get_command(app)
@@ -210,8 +212,23 @@ def _evaluate(app: typer.Typer) -> None:
         model: Annotated[Path, typer.Option(help=tr("model folder (RUN/model)", "模型目录 (RUN/model)"))],
         data: Annotated[Path, typer.Option(help=tr("file with texts and labels", "含文本与标签的文件"))],
         sets: Annotated[
-            str, typer.Option(help=tr("of standard,noisy,adversarial", "standard,noisy,adversarial 之中"))
+            str,
+            typer.Option(
+                help=tr(
+                    "of standard,noisy,adversarial,noise-curve",
+                    "standard,noisy,adversarial,noise-curve 之中",
+                )
+            ),
         ] = "standard,noisy",
+        against: Annotated[
+            Path | None,
+            typer.Option(
+                help=tr(
+                    "another model folder: differences on the same texts, with a test",
+                    "另一个模型目录：在相同文本上比较并检验差值",
+                )
+            ),
+        ] = None,
         column: Annotated[
             list[str] | None,
             typer.Option(help=tr("field=header, where not understood", "字段=表头，用于无法识别的表头")),
@@ -219,12 +236,16 @@ def _evaluate(app: typer.Typer) -> None:
         out: Annotated[
             Path | None, typer.Option(help=tr("write the scores as JSON", "把得分写成 JSON"))
         ] = None,
-        seed: Annotated[int, typer.Option(help=tr("seed of noise and attack", "噪声与攻击的种子"))] = 2026,
+        seed: Annotated[
+            int, typer.Option(help=tr("seed of noise, attack and intervals", "噪声、攻击与区间的种子"))
+        ] = 2026,
         json: Annotated[bool, typer.Option("--json", help=tr("print JSON", "输出 JSON"))] = False,
     ) -> None:
         from emr_fl_deploy.scoring import evaluate
 
-        evaluate(model, data, sets=sets, columns=column or [], out=out, seed=seed, as_json=json)
+        evaluate(
+            model, data, sets=sets, columns=column or [], out=out, seed=seed, as_json=json, against=against
+        )
 
 
 def _predict(app: typer.Typer) -> None:
@@ -240,10 +261,38 @@ def _predict(app: typer.Typer) -> None:
         top: Annotated[
             int, typer.Option(help=tr("labels shown per text", "每条文本显示的标签数"), min=1)
         ] = 5,
+        explain: Annotated[
+            bool,
+            typer.Option(
+                "--explain",
+                help=tr(
+                    "the words that the labels rest on (integrated gradients)",
+                    "给出标签所依据的词语（积分梯度）",
+                ),
+            ),
+        ] = False,
+        attention: Annotated[
+            bool,
+            typer.Option(
+                "--attention",
+                help=tr(
+                    "the words that the model looked at (attention roll-out)",
+                    "给出模型所关注的词语（注意力展开）",
+                ),
+            ),
+        ] = False,
     ) -> None:
         from emr_fl_deploy.scoring import predict
 
-        predict(model, text or [], file=file, as_json=json, top=top)
+        predict(
+            model,
+            text or [],
+            file=file,
+            as_json=json,
+            top=top,
+            explain=explain,
+            attention=attention,
+        )
 
 
 def _report(app: typer.Typer) -> None:

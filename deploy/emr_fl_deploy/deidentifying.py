@@ -10,6 +10,7 @@ from typing import Any
 
 from emr_fl_client.deidentified import Request, deidentify_file
 from emr_fl_client.join.place import site_key
+from emr_fl_client.own_policy import with_own_policy
 from emr_fl_shared.config.loading import load_site_settings
 from emr_fl_shared.config.settings import SiteSettings
 from emr_fl_shared.errors import UsageError
@@ -38,7 +39,11 @@ def deidentify(
                 "请指定导出文件，或用 --config 给出 SITE.toml",
             ),
         )
-    settings = load_site_settings(config) if config is not None else SiteSettings(source=str(source))
+    settings = (
+        with_own_policy(load_site_settings(config))
+        if config is not None
+        else SiteSettings(source=str(source))
+    )
     if roster is not None:
         settings = settings.model_copy(update={"roster": str(roster)})
     request = Request(

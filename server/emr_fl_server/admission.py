@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import time
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,34 +19,41 @@ from emr_fl_server.aggregation import (
     advance,
     compare_norms,
 )
+from emr_fl_server.asking import RefusedForNow
+from emr_fl_shared.chain import Chain, Signer
 from emr_fl_shared.config.settings import DifferentialPrivacy
-from emr_fl_shared.durable import storage_error
 from emr_fl_shared.errors import BudgetSpent, DataError, EmrFlError, FederationError, PolicyError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.payload import Form
-from emr_fl_shared.wire import TrainReply
+from emr_fl_shared.wire import TrainReply, pack
+
+AUDIT_FILE = "server.jsonl"
+AUDIT_WORD = "event"
 
 
 class Audit:
-    """The coordinator's own record of what it accepted and refused, a JSON line each, on disk before it counts."""
+    """The coordinator's own chain of what it accepted and refused, an entry each, on disk before it counts.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    `signer` signs its head with the server's key; a simulation has none, and its chain shows damage, not ill will.
+    """
+
+    def __init__(self, path: Path, run: str, signer: Signer | None = None) -> None:
+        self._chain = Chain(path, run, signer, word=AUDIT_WORD)
 
     def write(self, event: str, **details: Any) -> None:
-        """Append one line. Raises `StorageError` if it can't be written."""
-        line = json.dumps(
-            {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "event": event, **details}, ensure_ascii=False
+        """Append one entry. Raises `StorageError` if it can't be written, `PolicyError` if the log was tampered with."""
+        self._chain.append(event, details)
+
+    def refused(self, site: str, round: int, error: EmrFlError) -> None:
+        """Record why a site's reply does not count."""
+        cause = (
+            "policy"
+            if isinstance(error, PolicyError)
+            else "later"
+            if isinstance(error, RefusedForNow)
+            else "data"
         )
-        try:
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            try:
-                os.write(descriptor, (line + "\n").encode())
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise storage_error(error, self._path.parent) from error
+        self.write("refused", site=site, round=round, cause=cause, reason=error.render())
 
 
 class Admission:
@@ -107,7 +112,14 @@ class Admission:
         self.accepted[site] = reply
         self.bytes_up += len(payload)
         self._audit.write(
-            "accepted", site=site, round=round, bytes=len(payload), norm=update.norm, examples=reply.examples
+            "accepted",
+            site=site,
+            round=round,
+            bytes=len(payload),
+            norm=update.norm,
+            examples=reply.examples,
+            # the one that the site's own log has of the same message
+            sha256=hashlib.sha256(pack(reply).encode() + payload).hexdigest(),
         )
 
     def _check_privacy(self, reply: TrainReply) -> None:
@@ -146,7 +158,7 @@ class Admission:
             self.forbidden.add(site)
         if isinstance(error, BudgetSpent):
             self.spent.add(site)
-        self._audit.write("refused", site=site, round=round, reason=error.render())
+        self._audit.refused(site, round, error)
 
     def too_few(self, needed: int, otherwise: type[FederationError]) -> type[EmrFlError]:
         """Why there are fewer updates than needed: privacy budgets, the sites' policies, or `otherwise`."""

@@ -24,7 +24,7 @@ from flwr.serverapp import Grid
 from google.protobuf.message import DecodeError
 
 from emr_fl_shared.app import ReplyTorn, from_records, to_records
-from emr_fl_shared.errors import BudgetSpent, EmrFlError, FederationError, PolicyError
+from emr_fl_shared.errors import BudgetSpent, FederationError, PolicyError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.wire import Body, BodyT, Failure, pack, unpack_reply
 
@@ -38,8 +38,6 @@ NODE_UNAVAILABLE = 5
 """Flower's error code for a node that is gone."""
 MOST_ERRORS = 5
 """A site that dies over the question every time is not asked for ever."""
-_ERRORS: dict[str, type[EmrFlError]] = {"policy": PolicyError, "budget": BudgetSpent}
-"""What a site's refusal is to us, by its cause."""
 _UNREADABLE = (
     ValueError,
     TypeError,
@@ -100,6 +98,10 @@ class Asking:
     stopped: Callable[[], bool] = _never
 
 
+class RefusedForNow(FederationError):
+    """A site's policy refused, and will not at another hour."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """A site's reply, still unread, or the reason why there is none."""
@@ -110,13 +112,14 @@ class Answer:
     failure: str = ""
 
     def read(self, kind: type[BodyT]) -> BodyT:
-        """The reply's body. Raises `PolicyError` if the site's policy refused (`BudgetSpent`: for its budget), `FederationError` with the
-        site's or our own reason if there is none."""
+        """The reply's body. Raises `PolicyError` if the site's policy refused (`RefusedForNow` where it may not at another hour,
+        `BudgetSpent` for its privacy budget), `FederationError` with the site's or our own reason if there is none."""
         if self.failure:
             raise FederationError(self.failure)
         body = unpack_reply(self.body, kind)
         if isinstance(body, Failure):
-            raise _ERRORS.get(body.cause, FederationError)(body.reason)
+            kinds = {"policy": PolicyError, "later": RefusedForNow, "budget": BudgetSpent}
+            raise kinds.get(body.cause, FederationError)(body.reason)
         return body
 
 

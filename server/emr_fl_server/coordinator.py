@@ -7,13 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from emr_fl_server.app import Outcome
-from emr_fl_server.evaluation.evaluator import Evaluator
+from emr_fl_server.evaluation.errors import confident_errors
+from emr_fl_server.evaluation.evaluator import Evaluator, FinalScores
 from emr_fl_server.evaluation.held_out import HeldOutSets
 from emr_fl_server.federation import Federation, as_json
 from emr_fl_server.report import model_card, write_report
+from emr_fl_server.report.errors import write_errors
 from emr_fl_server.report.reading import RESULTS
-from emr_fl_server.results import build_results
+from emr_fl_server.results import add_final, build_results
+from emr_fl_shared.chain import Signer
 from emr_fl_shared.config import Settings
 from emr_fl_shared.durable import write_durably
 from emr_fl_shared.labels import Taxonomy
@@ -24,8 +30,11 @@ from emr_fl_shared.model.storage import CARD_FILE, save_model
 from emr_fl_shared.model.tensors import load_tensors
 
 
-def make_federation(settings: Settings, folder: Path, held_out: HeldOutSets) -> Federation:
-    """The federation of `settings` in run folder `folder`; its evaluator is built when the labels are agreed."""
+def make_federation(
+    settings: Settings, folder: Path, held_out: HeldOutSets, signer: Signer | None = None
+) -> Federation:
+    """The federation of `settings` in run folder `folder`; its evaluator is built when the labels are agreed. `signer` signs its audit
+    log."""
 
     def make_evaluator(taxonomy: Taxonomy) -> Evaluator:
         validation, sets = held_out.sets(taxonomy)
@@ -46,7 +55,7 @@ def make_federation(settings: Settings, folder: Path, held_out: HeldOutSets) -> 
             chapters=taxonomy.chapters,
         )
 
-    return Federation(settings, folder, make_evaluator, held_out.labels, run=folder.name)
+    return Federation(settings, folder, make_evaluator, held_out.labels, run=folder.name, signer=signer)
 
 
 def attack_final(federation: Federation, outcome: Outcome) -> dict[str, Any] | None:
@@ -67,7 +76,7 @@ def finish(
     engine: str,
     sample_data: bool,
 ) -> dict[str, Any]:
-    """Attack the final model and gather the results. `began` is `time.monotonic()` at the start of the run."""
+    """Attack and examine the final model and gather the results. `began` is `time.monotonic()` at the start of the run."""
     at = time.monotonic()
     adversarial = attack_final(federation, outcome)
     results = build_results(
@@ -78,8 +87,9 @@ def finish(
         engine=engine,
         sample_data=sample_data,
     )
+    add_final(results, federation, _final_scores(federation, outcome, held_out))
     cost = results["cost"]
-    # scoring outside the rounds: the sets made, each site's own scores, the attack, the scores per label
+    # scoring outside the rounds: the sets made, each site's own scores, the attack, and all that is asked of the final model alone
     cost["evaluate_s"] += held_out.seconds + outcome.site_scores_s + time.monotonic() - at
     # what earlier processes of a resumed run spent on the rounds that they completed
     earlier = outcome.last.history[: outcome.last.resumed_at]
@@ -91,13 +101,34 @@ def finish(
     return results
 
 
+def _final_scores(federation: Federation, outcome: Outcome, held_out: HeldOutSets) -> FinalScores:
+    assert federation.evaluator is not None and federation.taxonomy is not None
+    return federation.evaluator.final(
+        outcome.best.tensors,
+        outcome.best.decision,
+        federation.settings.evaluation,
+        held_out.standard_as_typed(federation.taxonomy),
+    )
+
+
+def decisions(federation: Federation, outcome: Outcome) -> dict[str, NDArray[np.bool_]]:
+    """What the best round's model decides, by held-out set: bool [n, K]."""
+    assert federation.evaluator is not None
+    return federation.evaluator.decisions(outcome.best.tensors, outcome.best.decision)
+
+
 def write_outcome(folder: Path, federation: Federation, outcome: Outcome, results: Mapping[str, Any]) -> None:
-    """The model folder, then `results.json`, then the page."""
+    """The model folder, then `results.json`, then the page; with `evaluation.explain` also the page of errors."""
     assert federation.evaluator is not None and federation.taxonomy is not None
     encoder = federation.evaluator.encoder
     load_tensors(encoder.model, outcome.best.tensors)
     save_model(folder / "model", encoder, federation.taxonomy, outcome.best.decision, model_card(results))
     write_results(folder, results)
+    if federation.settings.evaluation.explain:
+        standard = federation.evaluator.sets["standard"]
+        probabilities = outcome.best.decision.probabilities(federation.evaluator.logits(standard))
+        errors = confident_errors(encoder, standard, probabilities, outcome.best.decision)
+        write_errors(folder, federation.settings.federation.name, errors, federation.taxonomy)
 
 
 def write_results(folder: Path, results: Mapping[str, Any]) -> None:

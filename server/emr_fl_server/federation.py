@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emr_fl_server.admission import Admission, Audit
+from emr_fl_server.admission import AUDIT_FILE, Admission, Audit
 from emr_fl_server.aggregation import AVERAGE, Kept, Strategy, build_strategy, moving_average
 from emr_fl_server.aggregation import start as start_strategy
 from emr_fl_server.asking import AlwaysThere, Presence
 from emr_fl_server.central_budget import CentralBudget
 from emr_fl_server.checkpoints import Checkpoint, latest_checkpoint, load_best, save_checkpoint
 from emr_fl_server.evaluation.evaluator import Evaluator, RoundScores
+from emr_fl_shared.chain import Signer
 from emr_fl_shared.config import Settings
 from emr_fl_shared.durable import write_durably
 from emr_fl_shared.errors import FederationError
@@ -197,13 +198,15 @@ class Federation:
     """Whether sites may come late and come back: then the federation waits for them instead of ending."""
     presence: Presence = field(default_factory=AlwaysThere)
     stop_requested: Callable[[], bool] = lambda: False
+    signer: Signer | None = field(default=None, repr=False)
+    """Signs the head of the audit log, in a real federation."""
     _found: Checkpoint | None = field(default=None, repr=False)
     """The checkpoint to take up, between `agree` and `start`."""
 
     def __post_init__(self) -> None:
         for name in ("checkpoints", "audit", "updates"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-        self.audit = Audit(self.folder / "audit" / "server.jsonl")
+        self.audit = Audit(self.folder / "audit" / AUDIT_FILE, self.run, self.signer)
 
     # --- settings that the round loop reads -----------------------------------------------------------------------
 

@@ -10,7 +10,9 @@ from typing import Any
 
 from emr_fl_server.app import Outcome
 from emr_fl_server.central_budget import ACCOUNTANT, UNIT
+from emr_fl_server.evaluation.evaluator import FinalScores
 from emr_fl_server.federation import Federation, FederationState
+from emr_fl_shared.metrics.bootstrap import LEVEL, RESAMPLES
 
 SCHEMA = 1
 
@@ -32,10 +34,7 @@ def build_results(
     assert federation.evaluator is not None and federation.taxonomy is not None
     last, best = outcome.last, outcome.best
     entry = last.history[last.best_round - 1]
-    sets = {
-        ("adversarial_transfer" if name == "adversarial" else name): scores
-        for name, scores in entry["sets"].items()
-    }
+    sets = {_final_name(name): scores for name, scores in entry["sets"].items()}
     if adversarial is not None:
         sets["adversarial"] = dict(adversarial)
     settings = federation.settings
@@ -122,6 +121,24 @@ def privacy_spent(federation: Federation, last: FederationState) -> dict[str, An
             "clipping_norm": central.clipping_norm,
         }
     return spent
+
+
+def _final_name(name: str) -> str:
+    """In the results of the final model, `adversarial` is the attack on it; the rounds' fixed set has another name."""
+    return "adversarial_transfer" if name == "adversarial" else name
+
+
+def add_final(results: dict[str, Any], federation: Federation, final: FinalScores) -> None:
+    """Put what was asked of the final model alone into its results: intervals, `bootstrap`, `fairness`, `noise_curve`."""
+    evaluation = federation.settings.evaluation
+    results["bootstrap"] = {"resamples": RESAMPLES, "level": LEVEL, "seed": evaluation.bootstrap_seed}
+    for name, found in final.intervals.items():
+        results["sets"][_final_name(name)] |= found
+    if evaluation.fairness.enabled:
+        smallest = evaluation.fairness.smallest_count
+        results["fairness"] = {"smallest_count": smallest, "sets": final.fairness}
+    if final.noise_curve is not None:
+        results["noise_curve"] = final.noise_curve
 
 
 def summed_cost(history: tuple[dict[str, Any], ...]) -> dict[str, float]:

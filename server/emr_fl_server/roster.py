@@ -38,6 +38,7 @@ class Roster:
         self._observer = observer
         self._names: dict[int, str] = {}
         self._failed: dict[int, float] = {}
+        self._reasons: dict[str, str] = {}
 
     def gather(self) -> None:
         """Wait for the sites, then agree the label set.
@@ -129,6 +130,9 @@ class Roster:
             try:
                 found[answer.site] = reply = self._checked(answer)
             except EmrFlError as error:
+                if self._reasons.get(answer.site) != error.render():  # not every time that it is asked again
+                    federation.audit.refused(answer.site, 0, error)
+                self._reasons[answer.site] = error.render()
                 self._failed[node] = time.monotonic() + ASK_AGAIN_SECONDS
                 self._observer.refused(answer.site, error.render())
             else:

@@ -169,7 +169,8 @@ def evaluate_at_sites(
     for answer in ask(grid, nodes, asking, federation.presence, lambda: True):
         try:
             reply = answer.read(EvaluateReply)
-        except EmrFlError:
+        except EmrFlError as error:
+            federation.audit.refused(answer.site, state.round, error)
             continue  # a site that does not answer now has no score of the final model
         if reply.scores is not None:
             scores[answer.site] = reply.scores

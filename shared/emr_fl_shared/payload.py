@@ -17,7 +17,8 @@ before a tensor is read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +41,8 @@ CONTROL = "control"
 
 _SCHEMA = "emr-fl payload 1"
 _SCALE = "::scale"
+_SLACK = 1 + 5e-7
+"""What fp32 arithmetic may add to a norm."""
 _STORED = {"fp32": "F32", "bf16": "BF16", "int8": "I8"}
 
 
@@ -87,6 +90,45 @@ def pack_tensors(
         raise DataError(tr("tensor names collide", "张量名称冲突"), got=f"*{_SCALE}")
     bf16 = stored.keys() if form == "bf16" else ()
     return Packed(b"".join(serialise(stored, {"schema": _SCHEMA, "form": form}, bf16=list(bf16))), lost)
+
+
+def pack_within(
+    groups: Sequence[Mapping[str, Float32]], limit: float | None, form: Form = "fp32"
+) -> tuple[Packed, float]:
+    """Several groups of tensors packed together, each scaled down to an L2 norm of `limit` where it is larger; and the first one's scale.
+
+    The norm is that of what is received: what rounding added is scaled away again. Without a limit, or below it, the bytes are
+    those of `pack_tensors`. Raises as that does.
+    """
+    scales = [1.0 if limit is None else _fraction(limit, _norm(group.values())) for group in groups]
+    measured = False
+    while True:
+        tensors = {
+            name: array if scale == 1.0 else array * np.float32(scale)
+            for group, scale in zip(groups, scales, strict=True)
+            for name, array in group.items()
+        }
+        packed = pack_tensors(tensors, form)
+        if limit is None:
+            return packed, scales[0]
+        sent = [_norm(tensors[name] - packed.residual.get(name, 0) for name in group) for group in groups]
+        if not any(norm > limit * _SLACK for norm in sent):
+            return packed, scales[0]
+        # as much as was measured to be too large; where that is rounded up again, half: rounding half of it gives half
+        scales = [
+            scale * (0.5 if measured else _fraction(limit / _SLACK, norm)) if norm > limit * _SLACK else scale
+            for scale, norm in zip(scales, sent, strict=True)
+        ]
+        measured = True
+
+
+def _fraction(limit: float, norm: float) -> float:
+    return limit / norm if norm > limit else 1.0
+
+
+def _norm(tensors: Iterable[Float32]) -> float:
+    """L2 norm over all elements."""
+    return math.sqrt(sum(squared_norm(tensor) for tensor in tensors))
 
 
 def unpack_tensors(data: bytes | memoryview, shapes: Shapes, form: Form = "fp32") -> dict[str, Float32]:
@@ -184,6 +226,18 @@ class PayloadReader:
                     got=f"{found[name][0]} {found[name][1]}",
                     expected=f"{dtype} {tuple(shape)}",
                 )
+
+
+def squared_norm(tensor: Float32) -> float:
+    """Σ v² in float64: the largest fp32 squared does not overflow there."""
+    flat = tensor.reshape(-1)
+    total = 0.0
+    for begin in range(
+        0, flat.size, 2**20
+    ):  # widened in pieces, so that no second tensor of twice the size appears
+        piece = flat[begin : begin + 2**20].astype(np.float64)
+        total += float(piece @ piece)
+    return total
 
 
 def to_bfloat16(values: Float32) -> NDArray[np.uint16]:

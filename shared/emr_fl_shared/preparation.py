@@ -6,7 +6,7 @@ source → de-identify → normalise → standardise, where the model has it so 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -81,9 +81,11 @@ def prepare(
     key: bytes,
     deidentifier: Deidentifier | None = None,
     standardised: bool = False,
+    see: Callable[[Record], None] = lambda record: None,
 ) -> Prepared:
     """Read and prepare one source, record by record. `key` keys the pseudonyms; `deidentifier` stands in for the default cleaner
-    with that key; `standardised`: whether texts pass the input standardiser (`model.standardise`).
+    with that key; `standardised`: whether texts pass the input standardiser (`model.standardise`); `see` is called with each
+    de-identified record that is kept, in their order.
 
     Raises as `read_records` does, and `DataError` if no record is left.
     """
@@ -97,6 +99,7 @@ def prepare(
         where=where,
         deidentifier=deidentifier,
         standardised=standardised,
+        see=see,
     )
 
 
@@ -110,10 +113,17 @@ def prepare_read(
     deidentifier: Deidentifier | None = None,
     local: LocalLabels = NO_LOCAL_LABELS,
     standardised: bool = False,
+    see: Callable[[Record], None] = lambda record: None,
 ) -> Prepared:
     """Prepare what was read from `where`, each record once; `local`: the site's own mapping. Raises `DataError` if no record is left."""
     prepared = prepare_records(
-        records, taxonomy, key=key, deidentifier=deidentifier, local=local, standardised=standardised
+        records,
+        taxonomy,
+        key=key,
+        deidentifier=deidentifier,
+        local=local,
+        standardised=standardised,
+        see=see,
     )
     prepared.dropped.update(report.skipped)
     if not prepared.texts:
@@ -138,6 +148,7 @@ def prepare_records(
     deidentifier: Deidentifier | None = None,
     local: LocalLabels = NO_LOCAL_LABELS,
     standardised: bool = False,
+    see: Callable[[Record], None] = lambda record: None,
 ) -> Prepared:
     """Prepare records, each read once."""
     deidentifier = deidentifier or Deidentifier(key=key)
@@ -172,6 +183,7 @@ def prepare_records(
             dropped["no-text"] += 1
             continue
         leaks += bool(masked)
+        see(clean)
         texts.append(text)
         patients.append(clean.patient_id if record.patient_id.strip() else _own_patient(record, key, seen))
         when = year_and_month(record.visit_date)

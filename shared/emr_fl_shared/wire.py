@@ -145,8 +145,8 @@ class Failure(Body):
 
     kind: Literal["failed"] = "failed"
     site: Name
-    cause: Literal["policy", "budget", "data", "internal"]
-    """`budget`: a refusal of the site's policy, too, because a privacy budget is spent."""
+    cause: Literal["policy", "later", "budget", "data", "internal"]
+    """`later`: the site's policy refuses now (hours, bytes a day), and not for good; `budget`: because a privacy budget is spent."""
     reason: Annotated[str, Field(max_length=2000)]
 
 

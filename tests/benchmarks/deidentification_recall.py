@@ -3,6 +3,7 @@
 python tests/benchmarks/deidentification_recall.py                      both halves, text only and with row and roster, seeds 1-4
 python tests/benchmarks/deidentification_recall.py --half sealed --json figures.json
 python tests/benchmarks/deidentification_recall.py --half second            the set of `tests/recall_second`, sums only
+python tests/benchmarks/deidentification_recall.py --half third --seeds 1   the set of `tests/recall_third`, sums only
 python tests/benchmarks/deidentification_recall.py --half development --misses ID_CARD     what was missed; never of the sealed half
 """
 
@@ -23,15 +24,19 @@ from recall.halves import Half
 from recall.measure import Measured, false_alarms, measure, protected_hits
 from recall.notes import notes
 from recall_second.measure import measure_second
+from recall_third.measure import false_alarms_third, measure_third
 
 _CLEAN_TEXTS = 1500
+_CLEAN_TEXTS_THIRD = 400
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--half", choices=("development", "sealed", "both", "second"), default="both")
+    parser.add_argument(
+        "--half", choices=("development", "sealed", "both", "second", "third"), default="both"
+    )
     parser.add_argument("--notes", type=int, default=600, help="for each seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4])
     parser.add_argument("--json", type=Path, help="write the figures there")
@@ -46,6 +51,13 @@ def main() -> None:
         alone, helped = (measure_second(2, given.seeds, known=known) for known in (False, True))
         print(f"\nsecond set, {alone.notes} notes, seeds {' '.join(map(str, given.seeds))}\n")
         print(table(alone, helped))
+        return
+    if given.half == "third":
+        alone, helped = (measure_third(given.notes, given.seeds, known=known) for known in (False, True))
+        print(f"\nthird set, {alone.notes} notes, seeds {' '.join(map(str, given.seeds))}\n")
+        print(table(alone, helped))
+        alarms, length = false_alarms_third(_CLEAN_TEXTS_THIRD, given.seeds[0])
+        print(f"\nfalse alarms: {alarms} in {length} characters of clean text")
         return
     halves: tuple[Half, ...] = ("development", "sealed") if given.half == "both" else (given.half,)
     if given.misses:

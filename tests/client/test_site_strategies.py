@@ -12,7 +12,7 @@ import pytest
 from conftest import write_notes
 from emr_fl_client.dataset.sampling import effective_count
 from emr_fl_client.site import Site, Trained
-from emr_fl_shared.config.settings import SiteSettings, Training
+from emr_fl_shared.config.settings import Policy, SiteSettings, Training
 from emr_fl_shared.errors import FederationError
 from emr_fl_shared.labels import column_taxonomy
 from emr_fl_shared.metrics import Decision
@@ -185,3 +185,57 @@ def test_the_federations_counts_change_what_is_drawn(fresh: Site, model: Arrays)
     assert more.update != own.update
     with pytest.raises(FederationError, match="malformed"):
         fresh.train(request(label_counts=[1]), down(model))
+
+
+def norm(arrays: Arrays) -> float:
+    return float(np.sqrt(sum((array.astype(np.float64) ** 2).sum() for array in arrays.values())))
+
+
+def bounded(site: Site, limit: float | None, folder: Path) -> Site:
+    policy = Policy(max_update_norm=limit)
+    bound = Site(site.name, site.settings.model_copy(update={"policy": policy}), folder, site.key)
+    bound._data, bound._encoder = site._data, site._encoder
+    return bound
+
+
+@pytest.mark.parametrize("form", ["fp32", "bf16", "int8"])
+def test_the_policys_norm_is_kept_and_error_feedback_stays_right(
+    fresh: Site, model: Arrays, tmp_path: Path, form: Any
+) -> None:
+    free, _ = parts(fresh.train(request(payload=form), down(model)), form)
+    limit = norm(free) / 3
+    site = bounded(fresh, limit, tmp_path / "bounded")
+    trained = site.train(request(payload=form), down(model))
+    sent, _ = parts(trained, form)
+    assert 0.98 * limit < norm(sent) <= limit * (1 + 1e-6)
+    assert trained.scale == pytest.approx(1 / 3, rel=0.02)
+    if form == "fp32":
+        return
+    # what is left over for the next round is what rounding lost, not what the norm cut off
+    shapes = {name: array.shape for name, array in model.items()}
+    residual = unpack_tensors(site._residual_file(1).read_bytes(), shapes)
+    assert norm(residual) < 0.1 * limit
+    exact, _ = parts(bounded(fresh, limit, tmp_path / "exact").train(request(), down(model)), "fp32")
+    whole = {name: sent[name] + residual[name] for name in sent}
+    assert norm({name: whole[name] - exact[name] for name in sent}) < 0.02 * limit
+
+
+def test_a_norm_that_is_not_reached_changes_no_bit_and_another_limit_is_another_answer(
+    fresh: Site, model: Arrays, tmp_path: Path
+) -> None:
+    free = fresh.train(request(payload="int8"), down(model))
+    wide = bounded(fresh, 1e6, tmp_path / "wide").train(request(payload="int8"), down(model))
+    assert (wide.update, wide.scale) == (free.update, 1.0)
+    narrow = bounded(fresh, 0.01, tmp_path / "wide").train(request(payload="int8"), down(model))
+    assert narrow.scale < 1.0, "the update that is kept was made for another limit"
+
+
+def test_a_control_variate_is_held_to_the_same_norm(fresh: Site, model: Arrays, tmp_path: Path) -> None:
+    site = bounded(fresh, 0.01, tmp_path / "bounded")
+    sent, own = parts(site.train(request(controls=True, payload="int8"), down(model, 0.0)), "int8")
+    assert norm(sent) <= 0.01 * (1 + 1e-6) and 0.0 < norm(own) <= 0.01 * (1 + 1e-6)
+    shapes = {name: array.shape for name, array in model.items()}
+    kept = site._controls(request(2)).before(2, shapes)
+    assert kept is not None
+    for name, array in own.items():
+        np.testing.assert_array_equal(kept[name], array)

@@ -178,6 +178,23 @@ def test_a_site_keeps_its_state_to_itself(finished: tuple[Loopback, dict]) -> No
         assert kinds.count("trained") == ROUNDS
 
 
+def test_both_sides_keep_whole_logs_that_name_the_same_bytes(finished: tuple[Loopback, dict]) -> None:
+    running, _ = finished
+    shown = emr_fl("server", "audit", running.run, "--kit", running.kits / "server", "--json")
+    assert shown.returncode == 0, shown.stderr
+    log = json.loads(shown.stdout)
+    assert log["whole"] and log["signed_by"]
+    accepted = {(e["site"], e["round"]): e["sha256"] for e in log["entries"] if e["event"] == "accepted"}
+    assert len(accepted) == ROUNDS * len(SITES)
+    for site in SITES:
+        shown = emr_fl("client", "audit", "--site", site, "--kit", running.kit(site), "--json")
+        assert shown.returncode == 0, shown.stderr
+        own = json.loads(shown.stdout)
+        sent = {(site, e["round"]): e["sha256"] for e in own["entries"] if e["kind"] == "trained"}
+        assert sent == {key: digest for key, digest in accepted.items() if key[0] == site}
+        assert {entry["run"] for entry in own["entries"] if entry["kind"] == "trained"} == {running.run.name}
+
+
 def test_all_processes_are_gone(finished: tuple[Loopback, dict]) -> None:
     running, _ = finished
     mine = str(running.folder)

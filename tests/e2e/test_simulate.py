@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from emr_fl_shared.text.noise import KINDS
 from planted import planted
 
 QUICK = ["--set", "evaluation.adversarial.texts=20", "--set", "evaluation.adversarial.budget=10"]
@@ -78,6 +79,15 @@ def test_the_run_folder_is_complete(finished: tuple[Path, str, Path]) -> None:
         assert {"n", "macro_f1", "micro_f1", "pr_auc_macro", "ece", "labels_absent"} <= set(scored)
     assert set(results["sites"]) == {"hospital-a", "hospital-b", "hospital-c"}
     assert {"tfidf_balanced_pooled", "tfidf_balanced_local", "federated_plain"} == set(results["baselines"])
+    assert all(len(scored["macro_f1_interval"]) == 2 for scored in results["sets"].values())
+    assert {point["kind"] for point in results["noise_curve"]["points"]} == set(KINDS)
+    assert set(results["fairness"]["sets"]) == {"standard", "cross_site"}
+    assert {row["against"] for row in results["comparisons"]} == {"federated_plain", "tfidf_balanced_pooled"}
+    for row in results["comparisons"]:
+        theirs = results["baselines"][row["against"]][row["set"]][row["measure"]]
+        ours = results["sets"][row["set"]][row["measure"]]
+        assert row["difference"] == pytest.approx(ours - theirs, abs=1e-9)
+    assert not (run / "errors.html").exists(), "texts only where they are asked for"
     assert results["privacy"] == {"epsilon": None, "delta": None}
     assert results["cost"]["bytes_up_per_round"] > 0
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -171,6 +181,8 @@ def test_predict_and_evaluate_read_the_model(finished: tuple[Path, str, Path]) -
     results = json.loads((run / "results.json").read_text(encoding="utf-8"))
     measured = json.loads(scored.stdout)["sets"]["standard"]
     assert measured["macro_f1"] == pytest.approx(results["sets"]["standard"]["macro_f1"], abs=1e-6)
+    interval = results["sets"]["standard"]["macro_f1_interval"]
+    assert measured["macro_f1_interval"] == pytest.approx(interval, abs=1e-6)
     assert json.loads((where / "s.json").read_text(encoding="utf-8")) == json.loads(scored.stdout)
 
 

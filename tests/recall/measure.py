@@ -82,12 +82,20 @@ class Measured:
 
 def measure(half: Half, count: int, seeds: Sequence[int], *, known: bool) -> Measured:
     """Recall on `count` notes for each seed; with `known` the row's own columns and the hospital's staff roster help."""
+    return measure_notes((notes(half, count, seed) for seed in seeds), known=known)
+
+
+def measure_notes(
+    hospitals: Iterable[tuple[Sequence[GeneratedNote], Sequence[str]]], *, known: bool
+) -> Measured:
+    """Recall on the notes of hospitals, each with its staff roster; `known` as in `measure`."""
     planted: Counter[str] = Counter()
     removed: Counter[str] = Counter()
     right: Counter[str] = Counter()
     misses: list[Miss] = []
-    for seed in seeds:
-        written, roster = notes(half, count, seed)
+    total = 0
+    for written, roster in hospitals:
+        total += len(written)
         cleaner = _cleaner(roster if known else ())
         for note in written:
             columns = {_COLUMNS[slot]: value for slot, value in note.row.items()} if known else {}
@@ -102,7 +110,7 @@ def measure(half: Half, count: int, seeds: Sequence[int], *, known: bool) -> Mea
                 if not gone:
                     misses.append(Miss(kind, note.text, start, end))
     rows = [KindRecall(kind, planted[kind], removed[kind], right[kind]) for kind in sorted(planted)]
-    return Measured(with_groups(rows), tuple(misses), count * len(seeds))
+    return Measured(with_groups(rows), tuple(misses), total)
 
 
 def with_groups(rows: Sequence[KindRecall]) -> tuple[KindRecall, ...]:
@@ -114,10 +122,15 @@ def with_groups(rows: Sequence[KindRecall]) -> tuple[KindRecall, ...]:
 def false_alarms(half: Half, count: int, seed: int) -> tuple[int, int, list[str]]:
     """Findings and characters of `count` clean texts, and what was found; the roster of the seed's hospital is in use."""
     _, roster = notes(half, 1, seed)
+    return false_alarms_in(clean_notes(half, count, seed), roster)
+
+
+def false_alarms_in(texts: Iterable[str], roster: Iterable[str]) -> tuple[int, int, list[str]]:
+    """Findings and characters of clean texts, and what was found, with a staff roster in use."""
     cleaner = _cleaner(roster)
     found: list[str] = []
     characters = 0
-    for text in clean_notes(half, count, seed):
+    for text in texts:
         _, spans = cleaner.text(text)
         characters += len(text)
         found += [text[span.start : span.end] for span in spans]

@@ -19,6 +19,7 @@ from emr_fl_shared.payload import (
     from_bfloat16,
     max_payload_bytes,
     pack_tensors,
+    pack_within,
     quantise,
     to_bfloat16,
     unpack_tensors,
@@ -122,6 +123,49 @@ def test_error_feedback_loses_nothing_over_rounds(form: Form) -> None:
         meant, residual = meant + constant, packed.residual
     np.testing.assert_allclose(arrived + residual["w"], meant, atol=1e-4)
     assert np.abs(arrived - meant).max() < np.abs(blind - meant).max() / 5
+
+
+def norm_of(tensors: dict[str, np.ndarray]) -> float:
+    return float(np.sqrt(sum((array.astype(np.float64) ** 2).sum() for array in tensors.values())))
+
+
+MODERATE = st.floats(width=32, allow_nan=False, min_value=-(2.0**20), max_value=2.0**20)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    hnp.arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 40)), elements=MODERATE),
+    st.sampled_from(FORMS),
+    st.floats(1e-3, 1e3),
+)
+def test_what_is_received_is_never_above_the_norm(array: np.ndarray, form: Form, limit: float) -> None:
+    tensors = {"w": array}
+    packed, scale = pack_within([tensors], limit, form)
+    received = unpack_tensors(packed.data, shapes_of(tensors), form)
+    assert norm_of(received) <= limit * (1 + 1e-6)
+    if scale == 1.0:
+        assert packed.data == pack_tensors(tensors, form).data
+        assert norm_of(tensors) <= limit * (1 + 1e-12)
+    else:
+        assert 0 < scale < 1 and norm_of(tensors) > limit * (1 - 1e-12)
+        assert form == "int8" or norm_of(received) > 0.45 * limit
+        if packed.residual:  # nothing but rounding is left over: what was cut off is not sent later
+            np.testing.assert_allclose(
+                received["w"] + packed.residual["w"], array * np.float32(scale), rtol=1e-6, atol=1e-30
+            )
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_groups_are_scaled_apart_and_without_a_limit_not_at_all(form: Form) -> None:
+    first, second = {"w": np.full((2, 8), 3.0, np.float32)}, {"c": np.full((2, 8), 0.1, np.float32)}
+    whole = pack_tensors({**first, **second}, form).data
+    packed, scale = pack_within([first, second], None, form)
+    assert (packed.data, scale) == (whole, 1.0)
+    packed, scale = pack_within([first, second], 6.0, form)
+    received = unpack_tensors(packed.data, shapes_of({**first, **second}), form)
+    assert scale == pytest.approx(0.5, rel=0.01)
+    np.testing.assert_allclose(received["w"], 1.5, rtol=0.01)
+    np.testing.assert_allclose(received["c"], 0.1, rtol=0.01)
 
 
 @settings(max_examples=150, deadline=None)

@@ -1,65 +1,102 @@
 """The only code at a site that hands anything to Flower.
 
 Deny by default: a reply leaves only if it is one of the bodies of `emr_fl_shared.wire`, every field of it is one that the
-site's policy lets out, and its payload holds exactly the tensors of the model that the site received, finite and of the
-agreed type. Everything that leaves, refusals included, is written to the site's own receipts first.
+site's policy lets out (`rules`), and its payload holds exactly the tensors of the model that the site received, finite and of the
+agreed type. Everything that leaves, refusals included, is an entry of the site's own audit log first, and on disk; while the kill
+switch is on nothing leaves but the refusal that says so.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
-import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from flwr.app import Message
 
+from emr_fl_client.egress.rules import (
+    NotNow,
+    Request,
+    check_bytes,
+    check_examples,
+    check_fields,
+    check_kind,
+    check_norm,
+    check_request,
+    check_round,
+    check_tensors,
+    check_time,
+    shown,
+    shown_count,
+    shown_scores,
+)
+from emr_fl_client.egress.switch import KillSwitch
+from emr_fl_client.egress.usage import WITHHELD, Usage
 from emr_fl_shared.app import to_records
-from emr_fl_shared.config.settings import DifferentialPrivacy, Policy
-from emr_fl_shared.durable import storage_error
+from emr_fl_shared.chain import Chain, Signer, local_now
+from emr_fl_shared.config.settings import Policy
 from emr_fl_shared.errors import BudgetSpent, EmrFlError, PolicyError, SettingsError, StorageError
 from emr_fl_shared.messages import tr
-from emr_fl_shared.payload import CONTROL, PayloadReader, beside
+from emr_fl_shared.payload import CONTROL, PayloadReader, beside, squared_norm
 from emr_fl_shared.wire import (
+    MAX_BODY_BYTES,
     Body,
     DescribeReply,
     EvaluateReply,
     Failure,
-    SiteScores,
     TrainReply,
-    TrainRequest,
     pack,
 )
 
-SCORE_DIGITS = 4
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """What left, as the site's `egress.jsonl` holds it: never a value of a record."""
-
-    time: str
-    kind: str
-    round: int | None
-    fields: list[str]
-    body_bytes: int
-    payload_bytes: int
-    payload_format: str | None
-    tensors: int
-    sha256: str
+Progress = Callable[[dict[str, Any]], None]
 
 
 class Door:
-    """Checks a reply against `policy`, writes a receipt into `receipts`, and only then makes Flower's message."""
+    """Checks a reply against `policy`, writes an entry into the audit log at `receipts`, and only then makes Flower's message.
 
-    def __init__(self, site: str, policy: Policy, receipts: Path) -> None:
+    `signer` signs the log's head; `state` is the folder where the kill switch lies; `clock` says the local time.
+    """
+
+    def __init__(
+        self,
+        site: str,
+        policy: Policy,
+        receipts: Path,
+        *,
+        signer: Signer | None = None,
+        state: Path | None = None,
+        clock: Callable[[], datetime] = local_now,
+    ) -> None:
         self._site = site
         self._policy = policy
-        self._receipts = receipts
+        self._digest = policy.digest()
+        self._log = Chain(receipts, site, signer, clock=clock)
+        self._switch = KillSwitch(state) if state is not None else None
+        self._clock = clock
+
+    def watching(self, progress: Progress) -> Progress:
+        """The same progress, which ends the training that tells of its steps as soon as the kill switch is on (`PolicyError`)."""
+
+        def told(event: dict[str, Any]) -> None:
+            if "step" in event:
+                self._check_switch()
+            progress(event)
+
+        return told
+
+    def check(self, request: Request, question: str = "", *, masked: bool = False) -> None:
+        """Refuse, before any work, what could not leave afterwards. `question` identifies a request to train, with its model; `masked`:
+        the update is to leave as part of a masked sum.
+
+        Raises `PolicyError`, also if the audit log is not as it was written: then nothing leaves any more.
+        """
+        self._check_switch()
+        check_request(self._policy, request, self._usage(), self._clock(), question, masked=masked)
 
     def describe(self, request: Message, body: DescribeReply, counts: Mapping[str, int]) -> Message:
         """Answer who we are; `counts` (label name → local records) decides which names leave."""
@@ -68,207 +105,179 @@ class Door:
             names = []
         return self._out(request, body.model_copy(update={"labels": sorted(names)}))
 
-    def check(self, request: TrainRequest) -> None:
-        """Refuse, before any work, what could not leave afterwards. Raises `PolicyError`."""
-        self._check_round(request.round)
-        self._check_privacy(DifferentialPrivacy.model_validate(request.privacy))
-        if request.controls:
-            self._check_controls()
-        if request.effective_beta is not None and not self._policy.share_label_counts:
-            raise PolicyError(
-                tr(
-                    "the server weighs updates by label counts, which the site's policy keeps in",
-                    "服务器按标签计数加权，而本机构策略不允许标签计数外传",
-                ),
-                where="policy.share_label_counts",
-                got="false",
-                expected="true",
-                do=tr(
-                    "set policy.share_label_counts, or agree on another aggregation.weighting with the server",
-                    "请设置 policy.share_label_counts，或与服务器商定其他 aggregation.weighting",
-                ),
-            )
-
-    def _check_round(self, number: int) -> None:
-        if number > self._policy.max_rounds:
-            raise PolicyError(
-                tr("the site's policy allows no further round", "本机构策略不允许更多轮次"),
-                where="policy.max_rounds",
-                got=str(number),
-                expected=f"<= {self._policy.max_rounds}",
-            )
-
-    def _check_privacy(self, wish: DifferentialPrivacy) -> None:
-        policy = self._policy
-        if not wish.enabled:
-            if policy.require_dp:
-                raise PolicyError(
-                    tr(
-                        "the site's policy lets nothing out that was trained without differential privacy",
-                        "本机构策略不允许未采用差分隐私训练的内容外传",
-                    ),
-                    where="policy.require_dp",
-                    got="privacy.dp.enabled = false",
-                    expected="true",
-                    do=tr(
-                        "agree on [privacy.dp] with the server",
-                        "请与服务器商定 [privacy.dp]",
-                    ),
-                )
-            return
-        for name, asked, most in (
-            ("max_epsilon", wish.target_epsilon, policy.max_epsilon),
-            ("max_delta", wish.delta, policy.max_delta),
-        ):
-            if most is not None and asked > most:
-                raise PolicyError(
-                    tr(
-                        "the server asks for more of the privacy budget than the site's policy allows",
-                        "服务器请求的隐私预算超出本机构策略",
-                    ),
-                    where=f"policy.{name}",
-                    got=f"{asked:g}",
-                    expected=f"<= {most:g}",
-                )
-
-    def _check_controls(self) -> None:
-        if not self._policy.share_controls:
-            raise PolicyError(
-                tr(
-                    "the strategy needs the site's mean gradient beside its update, which its policy keeps in",
-                    "该策略除更新外还需要本机构的平均梯度，而机构策略不允许其外传",
-                ),
-                where="policy.share_controls",
-                got="false",
-                expected="true",
-                do=tr(
-                    "set policy.share_controls, or agree on another aggregation.strategy with the server",
-                    "请设置 policy.share_controls，或与服务器商定其他 aggregation.strategy",
-                ),
-            )
-
     def trained(
         self,
         request: Message,
         body: TrainReply,
         update: bytes,
         shapes: Mapping[str, tuple[int, ...]],
+        *,
+        question: str = "",
+        scale: float = 1.0,
     ) -> Message:
-        """Let an update out. `shapes` are those of the model that was received, and of the control variate beside it.
+        """Let an update out. `shapes` are those of the model that was received, and of the control variate beside it; `scale`: what
+        the update was scaled by to keep the policy's norm.
 
-        Raises `PolicyError` if the policy does not allow this round or a control variate, or the update is not exactly one of
-        that model.
+        Raises `PolicyError` if the policy does not allow this round, these tensors or a control variate, or the update is not exactly
+        one of that model.
         """
-        self._check_round(body.round)
-        if any(name.startswith(beside(CONTROL, "")) for name in shapes):
-            self._check_controls()
+        policy = self._policy
+        check_round(policy, body.round)
+        check_examples(policy, body.examples)
+        check_tensors(policy, shapes)
+        norm = self._norm(body, update, shapes)
+        safe = body.model_copy(
+            update={
+                "received": shown_scores(policy, body.received),
+                "loss": shown(policy, "loss", body.loss),
+                "seconds": round(body.seconds, 3),
+                "validation_examples": shown_count(policy, body.validation_examples),
+                "label_counts": self._label_counts(body.label_counts),
+                "effective_labels": body.effective_labels if policy.share_label_counts else None,
+            }
+        )
+        facts = {
+            "tensors": len(shapes),
+            "tensor_names": hashlib.sha256("\n".join(sorted(shapes)).encode()).hexdigest(),
+            "norm": float(f"{norm:.6g}"),
+            "scaled": float(f"{scale:.6g}"),
+            **({"question": question} if question else {}),
+        }
+        return self._out(request, safe, update, **facts)
+
+    def _norm(self, body: TrainReply, update: bytes, shapes: Mapping[str, tuple[int, ...]]) -> float:
+        """L2 norm of the update, every tensor read and checked; that of a control variate is held to the same limit."""
+        squares = {"": 0.0, CONTROL: 0.0}
         try:
             with PayloadReader(update, shapes, body.payload) as reader:
                 for name in shapes:
-                    reader.read(name)
+                    kind = CONTROL if name.startswith(beside(CONTROL, "")) else ""
+                    squares[kind] += squared_norm(reader.read(name))
         except EmrFlError as error:
             raise PolicyError(
                 tr("the update does not match the received model", "更新与收到的模型不符"), got=error.message
             ) from None
-        safe = body.model_copy(
-            update={
-                "received": self._scores(body.received),
-                "loss": round(body.loss, SCORE_DIGITS)
-                if body.loss is not None and self._policy.share_scores and not self._policy.require_dp
-                else None,
-                "seconds": round(body.seconds, 3),
-                "label_counts": self._label_counts(body.label_counts),
-                "effective_labels": body.effective_labels if self._policy.share_label_counts else None,
-            }
-        )
-        return self._out(request, safe, update, tensors=len(shapes))
+        for square in squares.values():
+            check_norm(self._policy, math.sqrt(square))
+        return math.sqrt(squares[""])
 
     def evaluated(self, request: Message, body: EvaluateReply) -> Message:
         """Let scores out, rounded, and only over enough records."""
-        return self._out(request, body.model_copy(update={"scores": self._scores(body.scores)}))
+        return self._out(request, body.model_copy(update={"scores": shown_scores(self._policy, body.scores)}))
 
     def failed(self, request: Message, error: BaseException) -> Message:
         """Say that a request was not carried out. Only messages that we wrote ourselves leave, without the details: those
         name the site's files and headers. Of any other exception, only the name of its type leaves: its text could quote a
-        record.
+        record. While the kill switch is on, that is all that is said.
 
-        Raises `StorageError` where even that can't be put on a receipt: then nothing leaves, and the caller has to end with it.
+        Raises `StorageError` where even that can't be written into the audit log, and `PolicyError` where the log was tampered with:
+        then nothing leaves, and the caller has to end with it.
         """
+        try:
+            self._check_switch()
+        except PolicyError as stopped:
+            error = stopped
         if isinstance(error, PolicyError):
-            cause = "budget" if isinstance(error, BudgetSpent) else "policy"
+            kinds = {NotNow: "later", BudgetSpent: "budget"}
+            cause = next((named for kind, named in kinds.items() if isinstance(error, kind)), "policy")
             reason = _policy_reason(error)
         elif isinstance(error, EmrFlError):
             cause, reason = "data", _plain_message(error)
         else:
             cause, reason = "internal", type(error).__name__
         body = Failure.model_validate({"site": self._site, "cause": cause, "reason": reason[:2000]})
-        return self._out(request, body)
+        return self._out(request, body, cause=cause, reason=body.reason)
 
     def _label_counts(self, counts: list[int] | None) -> list[int] | None:
         if counts is None or not self._policy.share_label_counts:
             return None
-        return [count if count >= self._policy.smallest_count else 0 for count in counts]
+        return [shown_count(self._policy, count) for count in counts]
 
-    def _scores(self, scores: SiteScores | None) -> SiteScores | None:
-        policy = self._policy
-        if scores is None or not policy.share_scores or scores.n < policy.smallest_count:
-            return None
-        if policy.require_dp:  # a score is counted by no budget
-            return None
-        return SiteScores(
-            n=scores.n,
-            macro_f1=round(scores.macro_f1, SCORE_DIGITS),
-            micro_f1=round(scores.micro_f1, SCORE_DIGITS),
-        )
+    def _check_switch(self) -> None:
+        if self._switch is not None:
+            self._switch.check()
 
-    def _out(self, request: Message, body: Body, update: bytes | None = None, tensors: int = 0) -> Message:
+    def _usage(self) -> Usage:
+        with self._or_nothing_leaves():
+            return Usage.of(self._log.entries())
+
+    def _out(self, request: Message, body: Body, update: bytes | None = None, **facts: Any) -> Message:
         text = pack(body)
         given = body.model_dump(exclude_none=True)
-        self._write(
-            Receipt(
-                time=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-                kind=str(given["kind"]),
-                round=given.get("round"),
-                fields=sorted(given),
-                body_bytes=len(text.encode()),
-                payload_bytes=len(update) if update else 0,
-                payload_format=given.get("payload"),
-                tensors=tensors,
-                sha256=hashlib.sha256(text.encode() + (update or b"")).hexdigest(),
-            )
+        kind = str(given["kind"])
+        digest = hashlib.sha256(text.encode() + (update or b"")).hexdigest()
+        run, round_asked = _asked(request)
+        number = given.get("round", round_asked)
+        size = len(text.encode()) + (len(update) if update else 0)
+        check_fields(kind, given)
+        if kind != "failed":
+            self._check_switch()
+            now = self._clock()
+            check_kind(self._policy, kind)
+            check_time(self._policy, now)
+            check_bytes(self._policy, self._usage(), now, run, number, size, digest)
+        entry = self._write(
+            kind,
+            {
+                "run": run,
+                "round": number,
+                "fields": sorted(given),
+                "body_bytes": len(text.encode()),
+                "payload_bytes": len(update) if update else 0,
+                "payload_format": given.get("payload"),
+                "tensors": 0,
+                "sha256": digest,
+                "policy": self._digest,
+                "policy_version": self._policy.version,
+                "epsilon": _epsilon(given),
+                **facts,
+            },
         )
+        if kind != "failed" and self._switch is not None and self._switch.stopped:
+            self._write(WITHHELD, {"of": entry["seq"]})  # switched on while the entry was being written
+            self._switch.check()
         return Message(to_records(text, update), reply_to=request)
 
-    def _write(self, receipt: Receipt) -> None:
-        # A receipt that can't be written means that nothing leaves.
+    def _write(self, kind: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+        with self._or_nothing_leaves():
+            return self._log.append(kind, facts)
+
+    @contextmanager
+    def _or_nothing_leaves(self) -> Iterator[None]:
+        """An audit log that can't be written means that nothing leaves."""
         try:
-            self._receipts.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._receipts, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            try:
-                line = (json.dumps(asdict(receipt)) + "\n").encode()
-                before = os.fstat(descriptor).st_size
-                if os.write(descriptor, line) < len(
-                    line
-                ):  # the last free bytes of the disk took a part of it
-                    os.ftruncate(descriptor, before)
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            cause = storage_error(error, self._receipts.parent)
+            yield
+        except StorageError as error:
             raise StorageError(
                 tr(
                     "the receipt could not be written, so nothing was sent",
                     "回执无法写入，因此没有发送任何内容",
                 ),
-                where=str(self._receipts),
-                got="; ".join(part for part in (cause.message, cause.got) if part),
+                where=str(self._log.path),
+                got="; ".join(part for part in (error.message, error.got) if part),
                 do=tr(
                     "make room on the disk or mend the folder's permissions, then start this site again",
                     "请清理磁盘空间或修正目录权限，然后重新启动本机构",
                 ),
             ) from None
+
+
+def _asked(request: Message) -> tuple[str | None, int | None]:
+    """Run and round that a request names, for the log; `None` each where it names none, or is no request at all."""
+    try:
+        text = request.content.config_records["body"]["json"]
+        body = json.loads(text) if isinstance(text, str) and len(text) <= MAX_BODY_BYTES else {}
+    except (KeyError, ValueError, RecursionError):
+        return None, None
+    run, number = (body.get("run"), body.get("round")) if isinstance(body, dict) else (None, None)
+    named = isinstance(run, str) and 0 < len(run) <= 128
+    return (run if named else None), (number if type(number) is int else None)
+
+
+def _epsilon(given: Mapping[str, Any]) -> float | None:
+    """The privacy budget spent so far, where a reply tells it."""
+    found = given.get("epsilon")
+    return float(found) if isinstance(found, int | float) else None
 
 
 def _plain_message(error: EmrFlError) -> str:

@@ -14,8 +14,10 @@ from importlib.metadata import version
 import psutil
 
 from emr_fl_client.dataset.ledger import FOLDER, SplitLedger
+from emr_fl_client.egress.switch import KillSwitch
 from emr_fl_client.join.greeting import Greeter, Unreachable
 from emr_fl_client.join.place import Place, Places
+from emr_fl_shared.chain import Chain
 from emr_fl_shared.config.settings import Policy
 from emr_fl_shared.deidentify import Deidentifier
 from emr_fl_shared.deidentify.configured import site_deidentifier
@@ -68,6 +70,7 @@ def check(places: Places, *, taxonomy: str | None = None, network: bool = True) 
     yield _state(place)
     yield from _data(place, taxonomy)
     yield _policy(place)
+    yield _audit_log(place)
     if network:
         yield from _server(place)
 
@@ -263,16 +266,33 @@ def _mapped_labels(records: list[Record], name: str, own: LocalMapping | None) -
 
 
 def _policy(place: Place) -> Finding:
-    policy = place.settings.policy
-    return Finding(
-        tr("policy", "策略"),
-        "ok",
-        tr(
-            f"counts below {policy.smallest_count} stay here; scores {'leave' if policy.share_scores else 'stay'}; "
-            f"at most {policy.max_rounds} rounds",
-            f"小于 {policy.smallest_count} 的计数不外传；得分{'可' if policy.share_scores else '不'}外传；最多 {policy.max_rounds} 轮",
-        ),
+    policy, signed = place.settings.policy, place.settings.policy_file
+    seen = tr(
+        f"counts below {policy.smallest_count} stay here; scores {'leave' if policy.share_scores else 'stay'}; "
+        f"at most {policy.max_rounds} rounds; ",
+        f"小于 {policy.smallest_count} 的计数不外传；得分{'可' if policy.share_scores else '不'}外传；最多 {policy.max_rounds} 轮；",
+    ) + (
+        tr(f"POLICY.toml, version {policy.version}, signed", f"POLICY.toml 第 {policy.version} 版，已签名")
+        if signed
+        else tr("of SITE.toml, not signed", "取自 SITE.toml，未签名")
     )
+    if KillSwitch(place.state).stopped:
+        return Finding(
+            tr("policy", "策略"),
+            "warning",
+            tr("stopped by the kill switch: nothing leaves; ", "已紧急停止：不外传任何内容；") + seen,
+            f"emr-fl client policy resume --site {place.name}",
+        )
+    return Finding(tr("policy", "策略"), "ok", seen)
+
+
+def _audit_log(place: Place) -> Finding:
+    subject = tr("audit log", "审计日志")
+    try:
+        count = len(Chain(place.receipts, place.name, place.signer()).entries())
+    except EmrFlError as error:
+        return _stop(subject, error)
+    return Finding(subject, "ok", tr(f"{count} entries, whole", f"{count} 条记录，完整"))
 
 
 def _server(place: Place) -> Iterator[Finding]:

@@ -7,16 +7,20 @@ from pathlib import Path
 
 from emr_fl_client.own_key import own_key
 from emr_fl_client.own_labels import site_mapping
+from emr_fl_client.own_policy import with_own_policy
+from emr_fl_shared.chain import Signer
 from emr_fl_shared.config.loading import load_site_settings
-from emr_fl_shared.config.settings import LOCAL_LABELS_FILE, SiteSettings
+from emr_fl_shared.config.settings import LOCAL_LABELS_FILE, POLICY_FILE, SiteSettings
 from emr_fl_shared.errors import StorageError
 from emr_fl_shared.kit import SiteKit, read_site_kit
-from emr_fl_shared.kit.keys import load_node_public_key
+from emr_fl_shared.kit.files import read_guarded
+from emr_fl_shared.kit.keys import load_node_key, load_node_public_key
 from emr_fl_shared.labels.local import LocalMapping
 from emr_fl_shared.messages import tr
 
 PSEUDONYM_FILE = "pseudonym.key"
 RECEIPTS_FILE = "egress.jsonl"
+SETTINGS_FILE = "SITE.toml"
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,13 @@ class Place:
 
     @property
     def receipts(self) -> Path:
-        """What left the site, a line each."""
-        return self.state / "audit" / RECEIPTS_FILE
+        """The audit log: what left the site, an entry each."""
+        return receipts_in(self.state)
+
+    def signer(self) -> Signer:
+        """Signs the audit log with the kit's node key. Raises `PolicyError` for a key that others can read."""
+        path = self.kit.node_key_path
+        return Signer(load_node_key(read_guarded(path, private=True), where=str(path)))
 
     def pseudonym_key(self) -> bytes:
         """The site's own random key, made on first use: for pseudonyms, and for sealing what the site keeps of its records."""
@@ -55,8 +64,10 @@ class Places:
     def open(self) -> Place:
         """Read the kit and the settings. Raises `PolicyError`, `DataError` or `SettingsError`."""
         kit, path, settings = self._read()
-        mapping = site_mapping(settings, public_key=load_node_public_key(kit.public_key.encode()))
-        state = (self.state or path.parent / "state").absolute()
+        public_key = load_node_public_key(kit.public_key.encode())
+        mapping = site_mapping(settings, public_key=public_key)
+        settings = with_own_policy(settings, public_key=public_key)
+        state = self.state_folder()
         try:
             state.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -72,9 +83,25 @@ class Places:
         kit, path, settings = self._read()
         return kit, Path(settings.local_labels or path.parent / LOCAL_LABELS_FILE)
 
+    def own_policy(self) -> tuple[SiteKit, Path]:
+        """The kit, and where the site's own policy is or would be; it is not read. Raises as `open` does."""
+        kit, path, settings = self._read()
+        return kit, Path(settings.policy_file or path.parent / POLICY_FILE)
+
+    def state_folder(self) -> Path:
+        """The folder of the site's state; neither kit nor settings are read, so that it is found also where they are broken."""
+        settings = self.config or self._kit_folder() / SETTINGS_FILE
+        return (self.state or settings.absolute().parent / "state").absolute()
+
+    def public_key(self) -> str:
+        """The node's public key in the kit's folder, as OpenSSH text, whether or not the kit is still valid. Raises `DataError`."""
+        return read_guarded(self._kit_folder() / "node.pub").decode("ascii", "replace").strip()
+
+    def _kit_folder(self) -> Path:
+        return (self.kit or _find_kit(self.site)).absolute()
+
     def _read(self) -> tuple[SiteKit, Path, SiteSettings]:
-        folder = (self.kit or _find_kit(self.site)).absolute()
-        kit = read_site_kit(folder, name=self.site)
+        kit = read_site_kit(self._kit_folder(), name=self.site)
         path = (self.config or kit.settings_path).absolute()
         return kit, path, load_site_settings(path)
 
@@ -90,3 +117,8 @@ def _find_kit(site: str) -> Path:
 def site_key(state: Path) -> bytes:
     """The site's own key in the folder of its state, made on first use. Raises `PolicyError` as `own_key` does."""
     return own_key(state / PSEUDONYM_FILE)
+
+
+def receipts_in(state: Path) -> Path:
+    """Where the audit log lies in the folder of a site's state."""
+    return state / "audit" / RECEIPTS_FILE

@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+from emr_fl_client.egress.switch import KillSwitch
 from emr_fl_client.join.greeting import CertificateDates, Greeter, Unreachable
 from emr_fl_client.join.place import Place
 from emr_fl_shared.errors import EmrFlError, Interrupted
@@ -71,6 +72,8 @@ class Join:
     _server_away: bool = False
     """Whether the server could not be reached while this node lived: its end says nothing about the node then."""
     _round: tuple[int, int] = (0, 0)
+    _stopped: bool = False
+    """Whether the site's kill switch was on when it was last looked at."""
 
     def run(self) -> int:
         """Join and stay; returns the exit code. Raises `EmrFlError` with the reason when it can't."""
@@ -148,7 +151,7 @@ class Join:
             assert self._worker is not None
             if self._worker.poll() is not None:
                 self._worker_ended()
-            if self._torn:
+            if self._torn or self._thrown():
                 return False
             if time.monotonic() - greeted > GREET_SECONDS:
                 greeted = time.monotonic()
@@ -168,6 +171,16 @@ class Join:
                     return False
             self._stop.wait(0.3)
         return False
+
+    def _thrown(self) -> bool:
+        """Whether the kill switch has just been thrown: then the node is replaced, so that what it was handing over is cut off. The
+        next one says what the door says: that the site was stopped."""
+        before, self._stopped = self._stopped, KillSwitch(self.place.state).stopped
+        if self._stopped and not before:
+            self._say(tr("stopped by the site: nothing leaves", "已由本机构停止：不外传任何内容"))
+        elif before and not self._stopped:
+            self._say(tr("resumed by the site", "已由本机构恢复"))
+        return self._stopped and not before
 
     def _hangs(self, reply: HelloReply) -> bool:
         """Whether the node is there and does nothing, though the server can be reached.

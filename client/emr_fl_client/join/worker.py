@@ -32,15 +32,15 @@ from emr_fl_shared.tasks import CLIENT_TASK, Endpoint, Task, TaskLost, TaskQueue
 def run(given: dict[str, Any]) -> NoReturn:
     """Work until the process is ended."""
     place = Places(given["site"], Path(given["kit"]), Path(given["config"]), Path(given["state"])).open()
+    door = Door(place.name, place.settings.policy, place.receipts, signer=place.signer(), state=place.state)
     site = Site(
         place.name,
         place.settings,
         place.state,
         place.pseudonym_key(),
-        _say,
+        door.watching(_say),
         local_labels=place.local_labels,
     )
-    door = Door(place.name, place.settings.policy, place.receipts)
     app = client_app(lambda _: (site, door))
     queue = TaskQueue(Endpoint(int(given["port"]), Loopback(Path(given["folder"]))), CLIENT_TASK)
     _say({"doing": "ready"})

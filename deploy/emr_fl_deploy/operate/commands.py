@@ -1,4 +1,5 @@
-"""The commands of a running federation: `emr-fl server start|status|stop|health`, `emr-fl client check|join|labels`."""
+"""The commands of a running federation: `emr-fl server start|status|stop|health|audit`,
+`emr-fl client check|join|labels|policy|audit`."""
 
 from __future__ import annotations
 
@@ -16,9 +17,12 @@ def register(server: typer.Typer, client: typer.Typer) -> None:
     _status(server)
     _stop(server)
     _health(server)
+    _server_audit(server)
     _check(client)
     _join(client)
     _labels(client)
+    _policy(client)
+    _client_audit(client)
 
 
 def _site() -> Any:
@@ -220,7 +224,8 @@ def _labels(client: typer.Typer) -> None:
         taxonomy: Annotated[str | None, _label_set()] = None,
     ) -> None:
         from emr_fl_client.join.place import Places
-        from emr_fl_client.own_labels import sign_mapping, signature_path
+        from emr_fl_client.own_labels import sign_mapping
+        from emr_fl_client.own_signature import signature_path
 
         found, path = Places(site, kit, config).local_labels()
         mapping = sign_mapping(path, found.node_key_path, taxonomy)
@@ -252,3 +257,163 @@ def _label_set() -> Any:
             "标签体系文件（默认为映射中写明的内置体系）",
         )
     )
+
+
+def _policy(client: typer.Typer) -> None:
+    policy = typer.Typer(
+        no_args_is_help=True,
+        help=tr(
+            "what may leave: the site's own policy, POLICY.toml", "允许外传的内容：本机构的策略 POLICY.toml"
+        ),
+    )
+    client.add_typer(policy, name="policy")
+
+    @policy.command(help=tr("Check the policy and sign it with the kit's key.", "核对策略并用套件密钥签名。"))
+    def sign(
+        site: Annotated[str, _site()],
+        kit: Annotated[Path | None, _kit()] = None,
+        config: Annotated[Path | None, _config()] = None,
+    ) -> None:
+        from emr_fl_client.join.place import Places
+        from emr_fl_client.own_policy import sign_policy
+        from emr_fl_client.own_signature import signature_path
+
+        found, path = Places(site, kit, config).own_policy()
+        signed = sign_policy(path, found.node_key_path)
+        print(tr(f"signed: {signature_path(path)}", f"已签名：{signature_path(path)}"))
+        print(f"{tr('version', '版本')} {signed.version}, SHA-256 {signed.digest()}")
+
+    @policy.command(help=tr("Check the policy and its signature.", "核对策略及其签名。"))
+    def check(
+        site: Annotated[str, _site()],
+        kit: Annotated[Path | None, _kit()] = None,
+        config: Annotated[Path | None, _config()] = None,
+    ) -> None:
+        from emr_fl_client.join.place import Places
+        from emr_fl_client.own_policy import read_policy
+        from emr_fl_shared.kit.keys import load_node_public_key
+
+        found, path = Places(site, kit, config).own_policy()
+        signed = read_policy(path, public_key=load_node_public_key(found.public_key.encode()))
+        print(tr(f"{path}: the site's signature fits", f"{path}：本机构签名相符"))
+        print(f"{tr('version', '版本')} {signed.version}, SHA-256 {signed.digest()}")
+
+    @policy.command(
+        help=tr("The policy in force, all rules, as TOML.", "当前生效的策略：全部规则，TOML 格式。")
+    )
+    def show(
+        site: Annotated[str, _site()],
+        kit: Annotated[Path | None, _kit()] = None,
+        config: Annotated[Path | None, _config()] = None,
+        state: Annotated[Path | None, _state()] = None,
+    ) -> None:
+        from emr_fl_client.join.place import Places
+        from emr_fl_deploy.operate.site_policy import show
+
+        for line in show(Places(site, kit, config, state).open()):
+            print(line)
+
+    @policy.command(help=tr("Kill switch: nothing leaves from now on.", "紧急停止：自此刻起不外传任何内容。"))
+    def stop(
+        site: Annotated[str, _site()],
+        kit: Annotated[Path | None, _kit()] = None,
+        config: Annotated[Path | None, _config()] = None,
+        state: Annotated[Path | None, _state()] = None,
+    ) -> None:
+        from emr_fl_client.join.place import Places
+        from emr_fl_deploy.operate.site_policy import switch
+
+        print(switch(Places(site, kit, config, state), on=True))
+
+    @policy.command(help=tr("Take the kill switch back.", "解除紧急停止。"))
+    def resume(
+        site: Annotated[str, _site()],
+        kit: Annotated[Path | None, _kit()] = None,
+        config: Annotated[Path | None, _config()] = None,
+        state: Annotated[Path | None, _state()] = None,
+    ) -> None:
+        from emr_fl_client.join.place import Places
+        from emr_fl_deploy.operate.site_policy import switch
+
+        print(switch(Places(site, kit, config, state), on=False))
+
+
+def _verify() -> Any:
+    return typer.Option("--verify", help=tr("only say whether the log is whole", "只核验日志是否完整"))
+
+
+def _export() -> Any:
+    return typer.Option(
+        help=tr("write the entries to a .csv or .jsonl file", "把记录写入 .csv 或 .jsonl 文件")
+    )
+
+
+def _client_audit(client: typer.Typer) -> None:
+    @client.command(
+        help=tr(
+            "What left this hospital: the audit log, every entry checked. Stops (3) if it was tampered with.",
+            "本机构外传了什么：逐条核验的审计日志。若被篡改则停止 (3)。",
+        )
+    )
+    def audit(
+        site: Annotated[str | None, _site()] = None,
+        kit: Annotated[Path | None, _kit()] = None,
+        config: Annotated[Path | None, _config()] = None,
+        state: Annotated[Path | None, _state()] = None,
+        log: Annotated[
+            Path | None,
+            typer.Option(
+                help=tr(
+                    "a log by its path (a simulated site's, a copy with its .head.json), signed by whichever key",
+                    "按路径指定日志（仿真机构，或连同 .head.json 的副本），不限签名密钥",
+                )
+            ),
+        ] = None,
+        verify: Annotated[bool, _verify()] = False,
+        json: Annotated[bool, typer.Option("--json", help=tr("print JSON", "输出 JSON"))] = False,
+        export: Annotated[Path | None, _export()] = None,
+    ) -> None:
+        from emr_fl_client.join.place import Places
+        from emr_fl_deploy.operate.audit import Shown, audit
+        from emr_fl_deploy.operate.site_policy import log_of
+        from emr_fl_shared.errors import UsageError
+
+        if (site is None) == (log is None):
+            raise UsageError(tr("give --site or --log, one of the two", "请给出 --site 或 --log 之一"))
+        path, public = (log, None) if log is not None else log_of(Places(str(site), kit, config, state))
+        for line in audit(path, Shown(verify, json, export), public=public):
+            print(line)
+
+
+def _server_audit(server: typer.Typer) -> None:
+    @server.command(
+        help=tr(
+            "What the server accepted and refused: its own log, every entry checked. Stops (3) if it was tampered with.",
+            "服务器接受与拒绝了什么：逐条核验的日志。若被篡改则停止 (3)。",
+        )
+    )
+    def audit(
+        run: Annotated[
+            Path | None, typer.Argument(help=tr("run folder (the newest)", "运行目录（最新）"))
+        ] = None,
+        kit: Annotated[
+            Path | None,
+            typer.Option(
+                help=tr("the server's kit, whose key must have signed it", "服务器套件，其密钥须为签名者")
+            ),
+        ] = None,
+        verify: Annotated[bool, _verify()] = False,
+        json: Annotated[bool, typer.Option("--json", help=tr("print JSON", "输出 JSON"))] = False,
+        export: Annotated[Path | None, _export()] = None,
+    ) -> None:
+        from emr_fl_deploy.operate.audit import Shown, audit, signed_by_certificate
+        from emr_fl_deploy.operate.start import newest_run
+        from emr_fl_server.admission import AUDIT_FILE
+        from emr_fl_shared.kit import read_server_kit
+
+        public = None
+        if kit is not None:
+            public = signed_by_certificate(read_server_kit(kit).certificate_path.read_bytes())
+        path = (run or newest_run()) / "audit" / AUDIT_FILE
+        for line in audit(path, Shown(verify, json, export), public=public):
+            print(line)

@@ -25,8 +25,8 @@ source = "records.csv"
 # present_illness = "XBS"
 # diagnosis_codes = "ZDBM"
 
-# What may leave. The server can't change this.
-# 允许离开医院的内容。服务器无法更改。
+# What may leave. The server can't change this. A POLICY.toml beside this file, signed with `emr-fl client policy sign`, takes its place.
+# 允许离开医院的内容。服务器无法更改。若本文件旁有 POLICY.toml（用 `emr-fl client policy sign` 签名），则以其为准。
 [policy]
 # smallest_count = 5      # no label name and no score over fewer records · 低于此数的标签名与得分不外传
 # share_scores = true     # losses and scores on own validation records · 是否外传本地验证集的损失与得分

@@ -63,19 +63,39 @@ class Request:
     baselines: bool = True
     gpus: float = 0.0
     cpus: int = 1
+    only: tuple[str, ...] = ()
+    """Sites of `data` that take part; empty: all."""
 
 
 def simulate(request: Request) -> dict[str, Any]:
     """Run or continue a simulated federation; prints the table and returns the results."""
+    _quiet_libraries()
+    _check(request)
+    with ExitStack() as held:
+        return _simulate(request, *_prepare_folder(request, held))
+
+
+def pooled_tfidf(request: Request, *, balanced: bool) -> dict[str, Any]:
+    """In the place of a federation: TF-IDF on the pooled text of all sites, scored on the same sets but the attacked ones.
+
+    Leaves `settings.toml` and `results.json`, and returns the results. One that was stopped is begun anew with `resume`.
+    """
+    _quiet_libraries()
+    _check(request)
+    with ExitStack() as held:
+        folder, settings, _ = _prepare_folder(request, held)
+        from emr_fl_deploy.simulate.baselines import run_pooled
+
+        return run_pooled(settings, folder, balanced=balanced)
+
+
+def _quiet_libraries() -> None:
     os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
     os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # oneDNN keeps a compiled kernel for every shape that it met, by default 1024 of them: 100 MB and more per site
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    _check(request)
-    with ExitStack() as held:
-        return _simulate(request, *_prepare_folder(request, held))
 
 
 def _simulate(request: Request, folder: Path, settings: Settings, warnings: list[str]) -> dict[str, Any]:
@@ -260,6 +280,9 @@ def _settings_tree(request: Request, own: Mapping[str, Any] | None = None) -> _A
                 ),
             )
         tree, base, where = read_toml(file), request.data, str(file)
+        if request.only:
+            chosen = {name: site for name, site in _section(tree, "sites").items() if name in request.only}
+            tree = {**tree, "sites": chosen}
     if request.config is not None:
         given = read_toml(request.config)
         if base is None and given.get("sites"):

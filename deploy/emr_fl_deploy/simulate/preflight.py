@@ -6,13 +6,14 @@ A simulation holds all files on one machine, so it may look at them together; it
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from emr_fl_client.own_labels import site_mapping
+from emr_fl_client.own_policy import with_own_policy
 from emr_fl_shared.config import Settings
-from emr_fl_shared.config.settings import TINY
+from emr_fl_shared.config.settings import BUILT_HERE
 from emr_fl_shared.deidentify.roster import read_roster
 from emr_fl_shared.errors import DataError, SettingsError, UsageError
 from emr_fl_shared.labels import (
@@ -106,7 +107,7 @@ def check_device(settings: Settings, gpus: float | None = None) -> None:
 
 def check_model(settings: Settings) -> None:
     """Raises `ModelError` if the encoder, or a site's own copy of it, can't be loaded."""
-    if settings.model.name == TINY:
+    if settings.model.name in BUILT_HERE:
         return
     from emr_fl_shared.model.encoder import check_source  # imports torch and transformers
 
@@ -158,6 +159,7 @@ def check_sources(settings: Settings) -> None:
         if site.roster:
             read_roster(Path(site.roster))
         site_mapping(site)
+        with_own_policy(site)
 
 
 def read_all(settings: Settings) -> list[str]:
@@ -169,10 +171,7 @@ def read_all(settings: Settings) -> list[str]:
     warnings: list[str] = []
     files: list[_File] = []
     for place, source in _places(settings):
-        columns = settings.evaluation.columns
-        if place.startswith("sites."):
-            columns = settings.sites[place.split(".", 1)[1].removesuffix(".source")].columns
-        records, report = read_records(source, columns)
+        records, report = read_records(source, _columns(settings, place))
         if report.skipped:
             reasons = [
                 f"{describe_reason(reason)}: {count}" for reason, count in sorted(report.skipped.items())
@@ -208,6 +207,25 @@ def _places(settings: Settings) -> list[tuple[str, Source]]:
     return sites + sets
 
 
+def agreed_taxonomy(settings: Settings) -> Taxonomy:
+    """The label set of a federation with these settings, read from its files where it is that of the data."""
+    if settings.labels.taxonomy != COLUMN:
+        return load_taxonomy(settings.labels.taxonomy)
+    return _taxonomy(
+        settings,
+        [
+            _File(place, read_records(source, _columns(settings, place))[0])
+            for place, source in _places(settings)
+        ],
+    )
+
+
+def _columns(settings: Settings, place: str) -> Mapping[str, str]:
+    if place.startswith("sites."):
+        return settings.sites[place.split(".", 1)[1].removesuffix(".source")].columns
+    return settings.evaluation.columns
+
+
 def _taxonomy(settings: Settings, files: Iterable[_File]) -> Taxonomy:
     """The label set that the federation will agree on (`Federation.agree`, `Door.describe`)."""
     if settings.labels.taxonomy != COLUMN:
@@ -216,7 +234,8 @@ def _taxonomy(settings: Settings, files: Iterable[_File]) -> Taxonomy:
     for file in files:
         counts = count_labels(file.records)
         if file.place.startswith("sites."):
-            policy = settings.sites[file.place.split(".", 1)[1].removesuffix(".source")].policy
+            site = settings.sites[file.place.split(".", 1)[1].removesuffix(".source")]
+            policy = with_own_policy(site).policy
             names |= {name for name, count in counts.items() if count >= policy.smallest_count}
         elif file.place in ("evaluation.sets.standard", "evaluation.sets.validation"):
             names |= set(counts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +21,14 @@ from emr_fl_server.app import Outcome, server_app
 from emr_fl_server.console import RunConsole
 from emr_fl_server.coordinator import (
     attack_final,
+    decisions,
     finish,
     make_federation,
     write_card,
     write_outcome,
     write_results,
 )
+from emr_fl_server.evaluation.comparing import Decisions, compare
 from emr_fl_server.evaluation.held_out import HeldOutSets
 from emr_fl_server.federation import Federation
 from emr_fl_server.report.reading import RESULTS, read_results
@@ -38,6 +40,8 @@ from emr_fl_shared.memory import release_free_memory
 from emr_fl_shared.messages import tr
 
 PLAIN = "federated_plain"
+COMPARED_SETS = ("standard", "noisy", "cross_site")
+"""On which the full method is tested against baselines; texts of an attack are those of one model."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +97,14 @@ class Simulation:
                 )
             write_outcome(self.folder, main, outcome, results)
             at = time.monotonic()
+            others: dict[str, Decisions] = {}
             if with_baselines:
-                self._plain_baseline(results, held_out, grid)
+                others |= self._plain_baseline(results, held_out, grid)
         # the sites' processes are gone by now, so that their memory and the baselines' do not add up
         if with_baselines:
             release_free_memory()
-            self._tfidf_baselines(main, results, held_out)
+            others |= self._tfidf_baselines(main, results, held_out)
+            self._compare(main, outcome, others, results, held_out)
             results["cost"]["baselines_s"] = time.monotonic() - at
             results.pop(BASELINES_PENDING, None)
             write_card(self.folder, results)
@@ -141,6 +147,8 @@ class Simulation:
             return
         earlier = read_results(self.folder)
         results["baselines"] = earlier.get("baselines", {})
+        if "comparisons" in earlier:
+            results["comparisons"] = earlier["comparisons"]
         if "baselines_s" in earlier.get("cost", {}):
             results["cost"]["baselines_s"] = earlier["cost"]["baselines_s"]
         for name, site in earlier.get("sites", {}).items():
@@ -149,18 +157,18 @@ class Simulation:
 
     def _plain_baseline(
         self, results: dict[str, Any], held_out: HeldOutSets, grid: InProcessGrid | None
-    ) -> None:
-        """The same federation without augmentation and adversarial training."""
+    ) -> dict[str, Decisions]:
+        """The same federation without augmentation and adversarial training; returns what it decides."""
         settings = self.settings.plain()
         if settings == self.settings:
-            return
+            return {}
         privacy = self.settings.privacy
         if privacy.dp.enabled or privacy.central.enabled:
             self.console.say(
                 "no baseline of the same federation without augmentation and adversarial training: it would spend the same budget",
                 "不做“无增强与对抗训练”的联邦基线：它会消耗同一隐私预算",
             )
-            return
+            return {}
         self.console.say(
             "baseline: the same federation without augmentation and adversarial training …",
             "基线：不做数据增强与对抗训练的同一联邦 …",
@@ -180,9 +188,31 @@ class Simulation:
             **scores["sets"],
             **{key: scores[key] for key in ("history", "cost", "best_round")},
         }
+        return {PLAIN: decisions(plain, outcome)}
 
-    def _tfidf_baselines(self, main: Federation, results: dict[str, Any], held_out: HeldOutSets) -> None:
-        """TF-IDF with balanced logistic regression, pooled and per site, for the sites that gave the federation an update."""
+    def _compare(
+        self,
+        main: Federation,
+        outcome: Outcome,
+        others: Mapping[str, Decisions],
+        results: dict[str, Any],
+        held_out: HeldOutSets,
+    ) -> None:
+        """The full method against each baseline on the same records, with a test."""
+        assert main.taxonomy is not None
+        _, sets = held_out.sets(main.taxonomy)
+        results["comparisons"] = compare(
+            {name: sets[name] for name in COMPARED_SETS if name in sets},
+            {name: decided for name, decided in decisions(main, outcome).items() if name in COMPARED_SETS},
+            others,
+            seed=self.settings.evaluation.bootstrap_seed,
+        )
+
+    def _tfidf_baselines(
+        self, main: Federation, results: dict[str, Any], held_out: HeldOutSets
+    ) -> dict[str, Decisions]:
+        """TF-IDF with balanced logistic regression, pooled and per site, for the sites that gave the federation an update; returns
+        what the pooled one decides."""
         assert main.taxonomy is not None
         validation, sets = held_out.sets(main.taxonomy)
         scored = {name: held for name, held in sets.items() if name != "adversarial"}
@@ -199,11 +229,12 @@ class Simulation:
             scored,
             parallel=self.machine.parallel,
         )
-        local = {name: scores for name, scores in tfidf.items() if name != "pooled"}
-        results["baselines"][beside.POOLED] = tfidf["pooled"]
+        local = {name: found.scores for name, found in tfidf.items() if name != "pooled"}
+        results["baselines"][beside.POOLED] = tfidf["pooled"].scores
         results["baselines"][beside.LOCAL] = beside.mean_scores(local)
         for name, scores in local.items():
             results["sites"][name]["tfidf_local"] = scores
+        return {beside.POOLED: tfidf["pooled"].decided}
 
     def _say_attack(self) -> None:
         if self.settings.evaluation.adversarial.texts > 0:

@@ -16,8 +16,9 @@ from flwr.clientapp import ClientApp
 from emr_fl_client.app import client_app, progress_nowhere
 from emr_fl_client.dataset.ledger import FOLDER
 from emr_fl_client.egress import Door
-from emr_fl_client.own_key import own_key
+from emr_fl_client.own_key import own_key, signer_of
 from emr_fl_client.own_labels import site_mapping
+from emr_fl_client.own_policy import with_own_policy
 from emr_fl_client.site import Site
 from emr_fl_deploy.simulate.grid import AppFactory
 from emr_fl_shared.config import Settings, SiteSettings
@@ -76,20 +77,24 @@ def make_site(
     """A site and its door.
 
     In a simulation the pseudonym key follows from the seed, so that runs can be repeated; what is kept of the records is sealed with
-    a random key in the site's folder, because everyone knows the seed.
+    a random key in the site's folder, because everyone knows the seed. The key that signs the audit log is derived from that one.
     """
     key = hmac.digest(f"simulated|{seed}".encode(), name.encode(), hashlib.sha256)
     folder = run / "sites" / name
+    seal_key = own_key(folder / SEAL_KEY)
+    settings = with_own_policy(settings)
+    receipts = run / "audit" / "sites" / f"{name}.jsonl"
+    door = Door(name, settings.policy, receipts, signer=signer_of(seal_key), state=folder)
     site = Site(
         name,
         settings,
         folder,
         key,
-        progress,
-        seal_key=own_key(folder / SEAL_KEY),
+        door.watching(progress),
+        seal_key=seal_key,
         local_labels=site_mapping(settings),
     )
-    return site, Door(name, settings.policy, run / "audit" / "sites" / f"{name}.jsonl")
+    return site, door
 
 
 def _one_site(name: str, progress: Progress, *, settings: SiteSettings, run: Path, seed: int) -> ClientApp:

@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emr_fl_server.evaluation.attacks import attack as attack_texts
-from emr_fl_server.evaluation.scoring import per_chapter_scores, per_label_scores, score_sets
-from emr_fl_server.evaluation.sets import HeldOutSet, as_read
-from emr_fl_shared.config.settings import Attack
+from emr_fl_server.evaluation.fairness import FAIRNESS_SETS, fairness
+from emr_fl_server.evaluation.noise_curve import noise_curve
+from emr_fl_server.evaluation.scoring import intervals, per_chapter_scores, per_label_scores, score_sets
+from emr_fl_server.evaluation.sets import HeldOutSet, as_read, subset
+from emr_fl_shared.config.settings import Attack, Evaluation
 from emr_fl_shared.metrics import Decision, fit_decision, reliability_bins
 from emr_fl_shared.model.baselines import TfidfBaseline
 from emr_fl_shared.model.encoder import Encoder, encode, predict_logits
@@ -33,6 +35,15 @@ class RoundScores:
     decision: Decision
     validation: dict[str, Any]
     sets: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class FinalScores:
+    """Of the final model: intervals and fairness by held-out set, and its noise curve, if it has one."""
+
+    intervals: dict[str, dict[str, list[float]]]
+    fairness: dict[str, list[dict[str, Any]]]
+    noise_curve: dict[str, Any] | None
 
 
 @dataclass
@@ -71,6 +82,39 @@ class Evaluator:
         )
         return RoundScores(decision, validation["validation"], self._scored(logits, self.sets, decision))
 
+    def decisions(
+        self, tensors: Mapping[str, NDArray[np.float32]], decision: Decision
+    ) -> dict[str, NDArray[np.bool_]]:
+        """What the model with these tensors decides, by set: bool [n, K]."""
+        load_tensors(self.encoder.model, tensors)
+        return {
+            name: decision.decide(decision.probabilities(self.logits(held_out)))
+            for name, held_out in self.sets.items()
+        }
+
+    def final(
+        self,
+        tensors: Mapping[str, NDArray[np.float32]],
+        decision: Decision,
+        settings: Evaluation,
+        typed: HeldOutSet,
+    ) -> FinalScores:
+        """What is asked of the final model alone: intervals, fairness and the noise curve.
+
+        `typed`: the standard set as it was typed, before any input standardiser, for noise works on that.
+        """
+        seed, fair = settings.bootstrap_seed, settings.fairness
+        decided = self.decisions(tensors, decision)
+        return FinalScores(
+            {name: intervals(self.sets[name], matrix, seed=seed) for name, matrix in decided.items()},
+            {
+                name: fairness(self.sets[name], decided[name], smallest=fair.smallest_count, seed=seed)
+                for name in FAIRNESS_SETS
+                if fair.enabled and name in self.sets
+            },
+            noise_curve(self.of_texts, typed, decision, settings.noise_curve),
+        )
+
     def detail(self, tensors: Mapping[str, NDArray[np.float32]], decision: Decision) -> dict[str, Any]:
         """What the report shows of the final model: scores per label and per chapter and the reliability curve, on
         `standard`."""
@@ -103,11 +147,11 @@ class Evaluator:
         chosen = subset(self.sets["standard"], settings.texts, settings.seed)
         if not chosen.texts:
             return None
-        clean_logits = self._of_texts(chosen.texts)
+        clean_logits = self.of_texts(chosen.texts)
         result = attack_texts(
             chosen.texts,
             chosen.y,
-            lambda texts: decision.probabilities(self._of_texts(texts)),
+            lambda texts: decision.probabilities(self.of_texts(texts)),
             decision.decide,
             budget=settings.budget,
             seed=settings.seed,
@@ -115,9 +159,10 @@ class Evaluator:
         )
         attacked = HeldOutSet("adversarial", list(result.texts), chosen.y, chosen.patients)
         scores = self._scored(
-            {"standard": clean_logits, "adversarial": self._of_texts(list(result.texts))},
+            {"standard": clean_logits, "adversarial": self.of_texts(list(result.texts))},
             {"standard": chosen, "adversarial": attacked},
             decision,
+            interval_seed=settings.seed,
         )
         return {
             **scores["adversarial"],
@@ -136,12 +181,17 @@ class Evaluator:
         return self._predict(self._token_ids[held_out.name])
 
     def _scored(
-        self, logits: Mapping[str, Logits], sets: Mapping[str, HeldOutSet], decision: Decision
+        self,
+        logits: Mapping[str, Logits],
+        sets: Mapping[str, HeldOutSet],
+        decision: Decision,
+        *,
+        interval_seed: int | None = None,
     ) -> dict[str, dict[str, Any]]:
-        return score_sets(logits, sets, decision, chapters=self.chapters)
+        return score_sets(logits, sets, decision, chapters=self.chapters, interval_seed=interval_seed)
 
-    def _of_texts(self, texts: Sequence[str]) -> Logits:
-        """Logits of texts that somebody has changed: they take the whole way of an input."""
+    def of_texts(self, texts: Sequence[str]) -> Logits:
+        """Logits float32 [n, K] of texts that somebody has changed: they take the whole way of an input."""
         if self.encoder.standardise:
             texts = [model_text(text, standardised=True)[0] for text in texts]
         return self._predict(self._encode(texts))
@@ -189,11 +239,3 @@ def transfer_set(
         max_changed=settings.max_changed,
     )
     return HeldOutSet("adversarial", list(result.texts), chosen.y, chosen.patients)
-
-
-def subset(held_out: HeldOutSet, size: int, seed: int) -> HeldOutSet:
-    """`size` records drawn without replacement, in their original order."""
-    if size >= len(held_out.texts):
-        return held_out
-    rows = np.sort(np.random.default_rng(seed).choice(len(held_out.texts), size, replace=False))
-    return held_out.take(rows)

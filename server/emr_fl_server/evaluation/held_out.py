@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from emr_fl_server.evaluation.evaluator import transfer_set
+from emr_fl_server.evaluation.fairness import GroupsSeen
 from emr_fl_server.evaluation.sets import HeldOutSet, as_read, carve_validation
 from emr_fl_shared.config import Settings
 from emr_fl_shared.errors import DataError, SettingsError
@@ -24,6 +25,7 @@ class HeldOutSets:
     settings: Settings
     seconds: float = 0.0
     _made: dict[str, tuple[HeldOutSet, dict[str, HeldOutSet]]] = field(default_factory=dict, repr=False)
+    _typed: dict[str, HeldOutSet] = field(default_factory=dict, repr=False)
 
     def labels(self) -> list[str]:
         """The label values in the server's own files (for `taxonomy = "column"`)."""
@@ -41,6 +43,11 @@ class HeldOutSets:
             self._made[taxonomy.checksum] = self._make(taxonomy)
             self.seconds += time.monotonic() - began
         return self._made[taxonomy.checksum]
+
+    def standard_as_typed(self, taxonomy: Taxonomy) -> HeldOutSet:
+        """The scored standard set before any input standardiser, for noise of other kinds."""
+        self.sets(taxonomy)
+        return self._typed[taxonomy.checksum]
 
     def _make(self, taxonomy: Taxonomy) -> tuple[HeldOutSet, dict[str, HeldOutSet]]:
         standardised = self.settings.model.standardise
@@ -61,11 +68,12 @@ class HeldOutSets:
         else:
             validation, standard = carve_validation(standard, seed=self.settings.seed)
         sets = {"standard": standard}
+        self._typed[taxonomy.checksum] = standard
         if paths.noisy:
             sets["noisy"] = self._read("noisy", paths.noisy, taxonomy)
         else:
             noisy = make_noisy(standard.texts, rate=evaluation.noisy.rate, seed=evaluation.noisy.seed)
-            sets["noisy"] = HeldOutSet("noisy", noisy, standard.y, standard.patients)
+            sets["noisy"] = replace(standard, name="noisy", texts=noisy)
         if paths.adversarial:
             sets["adversarial"] = self._read("adversarial", paths.adversarial, taxonomy)
         elif evaluation.adversarial.texts > 0:
@@ -81,8 +89,11 @@ class HeldOutSets:
 
     def _read(self, name: str, path: str, taxonomy: Taxonomy) -> HeldOutSet:
         key = hashlib.sha256(f"held-out|{self.settings.seed}".encode()).digest()
-        prepared: Prepared = prepare(Path(path), self.settings.evaluation.columns, taxonomy, key=key)
-        return HeldOutSet(name, prepared.texts, prepared.labels, prepared.patients)
+        seen = GroupsSeen()
+        prepared: Prepared = prepare(
+            Path(path), self.settings.evaluation.columns, taxonomy, key=key, see=seen.see
+        )
+        return HeldOutSet(name, prepared.texts, prepared.labels, prepared.patients, seen.groups())
 
 
 def standard_path(settings: Settings) -> str:

@@ -15,9 +15,12 @@ from emr_fl_shared.labels import frequency_groups
 from emr_fl_shared.messages import tr
 from emr_fl_shared.metrics import (
     Decision,
+    brier_per_label,
     by_chapter,
-    macro_f1_interval,
+    ece_per_label,
+    f1_intervals,
     per_label_f1,
+    pr_auc_per_label,
     precision_recall_per_label,
     relative_drop,
     score_set,
@@ -53,8 +56,8 @@ def score_sets(
     """Scores by set, as in `results.json`: what `score_set` gives and, beside a set `standard`, the `drop` of the others.
     `chapters` as for `score_set`.
 
-    `drop` = (standard − set) / standard on macro-F1, None when standard is 0. With `interval_seed`, also
-    `macro_f1_interval` = [low, high]: 95 %, bias-corrected, whole patients drawn. Raises DataError for logits that do not
+    `drop` = (standard − set) / standard on macro-F1, None when standard is 0. With `interval_seed`, also what `intervals`
+    gives. Raises DataError for logits that do not
     fit their set or are not finite.
     """
     scores: dict[str, dict[str, Any]] = {}
@@ -62,11 +65,7 @@ def score_sets(
         probabilities = decision.probabilities(logits[name])
         scores[name] = dict(score_set(held_out.y, probabilities, decision, chapters))
         if interval_seed is not None:
-            patients = [patient or row for row, patient in enumerate(held_out.patients)]
-            interval = macro_f1_interval(
-                held_out.y, decision.decide(probabilities), seed=interval_seed, patients=patients
-            )
-            scores[name]["macro_f1_interval"] = [interval.low, interval.high]
+            scores[name] |= intervals(held_out, decision.decide(probabilities), seed=interval_seed)
     if "standard" in scores:
         standard = scores["standard"]["macro_f1"]
         for name, values in scores.items():
@@ -75,15 +74,22 @@ def score_sets(
     return scores
 
 
+def intervals(held_out: HeldOutSet, decided: NDArray[np.bool_], *, seed: int) -> dict[str, list[float]]:
+    """`macro_f1_interval`, `micro_f1_interval`, `weighted_f1_interval` = [low, high]: 95 %, BCa, whole patients drawn."""
+    found = f1_intervals(held_out.y, decided, seed=seed, patients=held_out.clusters)
+    return {f"{name}_interval": [interval.low, interval.high] for name, interval in found.items()}
+
+
 def per_label_scores(
     y: NDArray[np.bool_],
     probabilities: ArrayLike,
     decision: Decision,
     labels: Sequence[str | Labelled],
 ) -> list[dict[str, Any]]:
-    """A row for each label: {id, zh, en, support, predicted, f1, precision, recall, group}, in the order of the taxonomy.
+    """A row for each label: {id, zh, en, support, predicted, f1, precision, recall, pr_auc, ece, ece_mass, brier, group}, in
+    the order of the taxonomy.
 
-    `labels` are names or objects with id, zh and en. F1, precision and recall are None for a label that never occurs in `y`;
+    `labels` are names or objects with id, zh and en. All scores but Brier's are None for a label that never occurs in `y`;
     `group` is that of `frequency_groups`.
     """
     decided = decision.decide(probabilities)
@@ -94,6 +100,8 @@ def per_label_scores(
             expected=str(y.shape[1]),
         )
     groups = frequency_groups(y.sum(axis=0))
+    areas, brier = pr_auc_per_label(y, probabilities), brier_per_label(y, probabilities)
+    ece, ece_mass = ece_per_label(y, probabilities), ece_per_label(y, probabilities, binning="mass")
     rows: list[dict[str, Any]] = []
     for index, (label, figures) in enumerate(zip(labels, _figures(y, decided), strict=True)):
         named = (
@@ -101,7 +109,11 @@ def per_label_scores(
             if isinstance(label, str)
             else {"id": label.id, "zh": label.zh, "en": label.en}
         )
-        rows.append({**named, **figures, "group": groups[index]})
+        of_probabilities = {
+            name: None if np.isnan(values[index]) else float(values[index])
+            for name, values in (("pr_auc", areas), ("ece", ece), ("ece_mass", ece_mass), ("brier", brier))
+        }
+        rows.append({**named, **figures, **of_probabilities, "group": groups[index]})
     return rows
 
 

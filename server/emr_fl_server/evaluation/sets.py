@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,12 +18,16 @@ VALIDATION_SHARE = 0.2
 
 @dataclass(frozen=True)
 class HeldOutSet:
-    """Texts with truth `y` bool [n, K] and the (pseudonymous) patient of each record; "" where unknown."""
+    """Texts with truth `y` bool [n, K] and the (pseudonymous) patient of each record; "" where unknown.
+
+    `groups`: by dimension (`sex`, `age`, `department`, `year`) the group of each record, "" where unknown; empty: not known at all.
+    """
 
     name: str
     texts: list[str] = field(repr=False)
     y: NDArray[np.bool_] = field(repr=False)
     patients: list[str] = field(repr=False)
+    groups: Mapping[str, list[str]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.y.ndim != 2 or self.y.dtype != np.bool_:
@@ -33,15 +37,21 @@ class HeldOutSet:
                 got=f"{self.y.dtype} {self.y.shape}",
                 expected="bool [n, K]",
             )
-        if not len(self.texts) == len(self.y) == len(self.patients):
+        lengths = [len(self.texts), len(self.y), len(self.patients), *map(len, self.groups.values())]
+        if len(set(lengths)) > 1:
             raise DataError(
                 tr("texts, labels and patients differ in number", "文本、标签与患者的数量不一致"),
                 where=self.name,
-                got=f"{len(self.texts)}, {len(self.y)}, {len(self.patients)}",
+                got=", ".join(map(str, lengths)),
             )
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    @property
+    def clusters(self) -> list[str | int]:
+        """The patient of each record, for drawing whole patients; a record without one counts as one of its own."""
+        return [patient or row for row, patient in enumerate(self.patients)]
 
     def take(self, rows: Sequence[int] | NDArray[np.int64], name: str | None = None) -> HeldOutSet:
         """The records of these rows, in their order."""
@@ -50,7 +60,16 @@ class HeldOutSet:
             [self.texts[row] for row in rows],
             self.y[np.asarray(rows, dtype=np.int64)],
             [self.patients[row] for row in rows],
+            {name: [values[row] for row in rows] for name, values in self.groups.items()},
         )
+
+
+def subset(held_out: HeldOutSet, size: int, seed: int) -> HeldOutSet:
+    """`size` records drawn without replacement, in their original order."""
+    if size >= len(held_out.texts):
+        return held_out
+    rows = np.sort(np.random.default_rng(seed).choice(len(held_out.texts), size, replace=False))
+    return held_out.take(rows)
 
 
 def as_read(held_out: HeldOutSet, *, standardised: bool) -> HeldOutSet:
@@ -72,8 +91,8 @@ def carve_validation(
     if not 0.0 < share < 1.0:
         raise ValueError(f"share must be in (0, 1), got {share}")
     groups: dict[object, list[int]] = {}
-    for row, patient in enumerate(standard.patients):
-        groups.setdefault(patient or row, []).append(row)
+    for row, patient in enumerate(standard.clusters):
+        groups.setdefault(patient, []).append(row)
     waiting = list(groups.values())
     random.Random(seed).shuffle(waiting)
     counts = [standard.y[rows].sum(axis=0) for rows in waiting]

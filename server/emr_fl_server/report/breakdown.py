@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from emr_fl_server.report.charts import GROUPS, responsive
+from emr_fl_server.report.charts import GROUPS, SERIES, responsive
 from emr_fl_server.report.charts.labels import Dot, labels_chart
 from emr_fl_server.report.charts.reliability import Bin, reliability_chart
 from emr_fl_server.report.figures import Figures, Place
 from emr_fl_server.report.reading import Results
-from emr_fl_server.report.sections import PLAIN, Context
+from emr_fl_server.report.sections import CALIBRATION, PLAIN, SCORED, Context, place_of
 from emr_fl_server.report.svg import Words
 
 
@@ -39,6 +39,10 @@ def labels(results: Results, figures: Figures) -> Context | None:
                 "f1": f1,
                 "precision": figures.of("percent", *place, "precision"),
                 "recall": figures.of("percent", *place, "recall"),
+                **{
+                    measure: figures.of("decimal", *place, measure)
+                    for measure in ("pr_auc", "ece", "ece_mass", "brier")
+                },
             }
         )
         if f1.value is not None:
@@ -54,6 +58,7 @@ def labels(results: Results, figures: Figures) -> Context | None:
     return {
         "rows": rows,
         "groups": [(GROUPS[group], mean, len(members[group])) for group, mean in means.items()],
+        "probabilities": any(row["brier"] for row in rows),
         "absent": sum(1 for row in rows if not row["f1"]),
         "chapters": _chapters(results, figures),
         "chart": responsive(lambda width: labels_chart(dots, means, label, width)) if dots else None,
@@ -117,6 +122,15 @@ def calibration(results: Results, figures: Figures) -> Context | None:
         "rows": rows,
         "ece": figures.of("decimal", "sets", "standard", "ece"),
         "ece_labelwise": figures.of("decimal", "sets", "standard", "ece_labelwise"),
+        "brier": figures.of("decimal", "sets", "standard", "brier"),
+        "sets": [
+            {
+                "series": SERIES[key],
+                **{measure: figures.of("decimal", *place_of(key), measure) for measure in CALIBRATION},
+            }
+            for key in SCORED
+            if results.number(*place_of(key), "ece") is not None
+        ],
         "decision": decision(results, figures),
         "chart": responsive(lambda width: reliability_chart(bins, label, width), wide=500.0),
     }

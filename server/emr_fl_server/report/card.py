@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from emr_fl_server.report.figures import Figure, Figures
+from emr_fl_server.report import robustness
+from emr_fl_server.report.figures import MISSING, Figure, Figures
 from emr_fl_server.report.operations import UNITS
 from emr_fl_server.report.reading import Results
-from emr_fl_server.report.sections import METHODS, OURS, SCORED, place_of
+from emr_fl_server.report.sections import METHODS, OURS, SCORED, ends_of, place_of
 from emr_fl_server.report.svg import Words
 
 SET_NAMES = {
@@ -53,8 +54,10 @@ def _card(results: Results, figures: Figures, language: str) -> list[str]:
         (t("Data", "数据"), _data(results, figures, t)),
         (t("Scores", "评测分数"), _scores(results, figures, language)),
         (t("Beside it", "对照"), _baselines(results, figures, language)),
+        (t("Under noise", "噪声下的表现"), _noise(results, figures, language)),
+        (t("By group of patients", "各患者群体"), _fairness(results, figures, language)),
         (t("Calibration and decision", "校准与判定"), _calibration(results, figures, t)),
-        (t("Limits", "局限"), _limits(results, t)),
+        (t("Limits", "局限"), _limits(results, figures, t)),
         (t("Privacy", "隐私"), _privacy(results, figures, t)),
         (t("Training", "训练"), _training(results, figures, t)),
     ):
@@ -145,11 +148,12 @@ def _scores(results: Results, figures: Figures, language: str) -> list[str]:
             rows.append(
                 [
                     getattr(SET_NAMES[key], language),
+                    figures.of("count", *place, "n").text,
+                    figures.of("percent", *place, "macro_f1").text
+                    + _ends(ends_of(figures, place, "macro_f1")),
                     *(
                         figures.of(form, *place, measure).text
                         for form, measure in (
-                            ("count", "n"),
-                            ("percent", "macro_f1"),
                             ("percent", "micro_f1"),
                             ("decimal", "pr_auc_macro"),
                             ("decimal", "ece"),
@@ -171,8 +175,9 @@ def _scores(results: Results, figures: Figures, language: str) -> list[str]:
         *_table(head, rows),
         "",
         {
-            "en": "macro-F1 averages over the labels that occur in the set. One run, one seed.",
-            "zh": "macro-F1 对该集中出现的标签取平均。单个随机种子的一次运行。",
+            "en": "macro-F1 averages over the labels that occur in the set. One run, one seed. In brackets: 95 % intervals over "
+            "records of other patients (BCa bootstrap).",
+            "zh": "macro-F1 对该集中出现的标签取平均。单个随机种子的一次运行。括号内为 95 % 区间（BCa 自助法，按患者重抽样）。",
         }[language],
     ]
 
@@ -189,6 +194,64 @@ def _baselines(results: Results, figures: Figures, language: str) -> list[str]:
         return []
     head = {"en": ["macro-F1 %", "standard", "noisy"], "zh": ["macro-F1 %", "标准", "含噪"]}[language]
     return _table(head, [row(OURS, "sets"), *(row(name, "baselines", key) for key, name in known)])
+
+
+def _noise(results: Results, figures: Figures, language: str) -> list[str]:
+    curve = robustness.noise(results, figures)
+    if curve is None:
+        return []
+    head = [
+        {"en": "macro-F1 %", "zh": "macro-F1 %"}[language],
+        *(f"{strength.text} %" for strength in curve["strengths"]),
+    ]
+    rows = [
+        [
+            _plain(getattr(row["name"], language)),
+            *(found["score"].text + _ends(found["ends"]) if found else MISSING for found in row["cells"]),
+        ]
+        for row in curve["rows"]
+    ]
+    n, clean = curve["n"].text, curve["clean"].text + _ends(curve["ends"])
+    note = {
+        "en": f"{n} standard texts, without noise {clean}. Columns: share of the characters asked for.",
+        "zh": f"{n} 条标准文本，无噪声时为 {clean}。各列为设定改动的字符比例。",
+    }
+    return [*_table(head, rows), "", note[language]]
+
+
+def _fairness(results: Results, figures: Figures, language: str) -> list[str]:
+    found = robustness.fairness(results, figures)
+    if found is None:
+        return []
+    lines = []
+    for entry in found["sets"][0]["dimensions"]:
+        head = [
+            getattr(entry["name"], language),
+            "n",
+            "macro-F1 %",
+            "micro-F1 %",
+        ]
+        rows = [
+            [
+                _plain(getattr(row["name"], language)),
+                row["n"].text,
+                row["macro_f1"].text + _ends(row["macro_ends"]),
+                row["micro_f1"].text + _ends(row["micro_ends"]),
+            ]
+            for row in entry["rows"]
+        ]
+        lines += [*_table(head, rows), ""]
+    note = {
+        "en": "Standard set. Groups of fewer than {} patients are in “all others”.",
+        "zh": "标准集。少于 {} 名患者的群体并入“其余”。",
+    }
+    return [*lines, note[language].format(found["smallest"].text)]
+
+
+def _ends(pair: tuple[Figure, Figure]) -> str:
+    """An interval in brackets behind its number; empty where it is not known."""
+    low, high = pair
+    return f" [{low.text}, {high.text}]" if low and high else ""
 
 
 def _calibration(results: Results, figures: Figures, t: Any) -> list[str]:
@@ -239,7 +302,7 @@ def _calibration(results: Results, figures: Figures, t: Any) -> list[str]:
     return lines
 
 
-def _limits(results: Results, t: Any) -> list[str]:
+def _limits(results: Results, figures: Figures, t: Any) -> list[str]:
     lines = [
         t(
             "- Rare labels are less reliable than frequent ones; see F1 by label in `report.html`.",
@@ -254,6 +317,11 @@ def _limits(results: Results, t: Any) -> list[str]:
             "- 可能误读否定、不确定表述与患病主体；概率本身不构成解释。",
         ),
         t(
+            "- Gaps between groups of patients are of the model and of how hard their labels are; small groups are merged.",
+            "- 患者群体间的差距同时来自模型与标签难度；小群体已合并。",
+        )
+        if robustness.fairness(results, figures)
+        else t(
             "- Fairness by sex, age and department was not measured here.",
             "- 未评测不同性别、年龄与科室间的公平性。",
         ),

@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from emr_fl_server.report import breakdown, operations, sections
+from emr_fl_server.report import breakdown, operations, robustness, sections
 from emr_fl_server.report.figures import Figures
 from emr_fl_server.report.palette import DARK, LIGHT, declarations
 from emr_fl_server.report.reading import Results, read_results, read_settings
@@ -53,6 +53,8 @@ def render(results: Mapping[str, Any], settings: Mapping[str, Any], *, opens_in:
         calibration=breakdown.calibration(known, figures),
         sites=operations.sites(known, figures),
         attack=breakdown.attack(known, figures),
+        noise=robustness.noise(known, figures),
+        fairness=robustness.fairness(known, figures),
         exchange=operations.exchange(known, figures),
         times=operations.times(known, figures),
         privacy=operations.privacy(known, figures),

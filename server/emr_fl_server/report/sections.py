@@ -8,7 +8,7 @@ from emr_fl_server.report.charts import SERIES, responsive
 from emr_fl_server.report.charts.dumbbells import Method, methods_chart
 from emr_fl_server.report.charts.motif import motif
 from emr_fl_server.report.charts.rounds import Line, rounds_chart
-from emr_fl_server.report.figures import Figures, Place
+from emr_fl_server.report.figures import Figure, Figures, Place
 from emr_fl_server.report.reading import Results, pointer
 from emr_fl_server.report.svg import Words
 
@@ -45,12 +45,15 @@ TILES = ("standard", "noisy", "cross_site", "adversarial")
 MEASURES = (
     "macro_f1",
     "micro_f1",
+    "weighted_f1",
+    "head_f1",
+    "middle_f1",
+    "tail_f1",
     "chapter_macro_f1",
     "chapter_micro_f1",
     "pr_auc_macro",
-    "ece",
-    "ece_labelwise",
 )
+CALIBRATION = ("ece", "ece_mass", "ece_labelwise", "ece_labelwise_mass", "brier")
 
 
 def place_of(key: str) -> Place:
@@ -94,6 +97,7 @@ def scores(results: Results, figures: Figures) -> Context:
             "drop": figures.of("percent", "sets", key, "drop"),
             "n": figures.of("count", "sets", key, "n"),
             "clean": figures.of("percent", "sets", key, "clean_macro_f1"),
+            "ends": ends_of(figures, ("sets", key), "macro_f1"),
         }
         for key in TILES
         if results.number("sets", key, "macro_f1") is not None
@@ -108,6 +112,11 @@ def scores(results: Results, figures: Figures) -> Context:
                     "n": figures.of("count", *place, "n"),
                     "drop": figures.of("percent", *place, "drop"),
                     "absent": figures.of("count", *place, "labels_absent"),
+                    "subset_accuracy": figures.of("percent", *place, "subset_accuracy"),
+                    "ends": {
+                        measure: ends_of(figures, place, measure)
+                        for measure in ("macro_f1", "micro_f1", "weighted_f1")
+                    },
                     **{
                         measure: figures.of(
                             "percent" if measure.endswith("f1") else "decimal", *place, measure
@@ -121,9 +130,16 @@ def scores(results: Results, figures: Figures) -> Context:
         "rows": rows,
         "absent": any(row["absent"].value for row in rows),
         "by_chapter": any(row["chapter_macro_f1"] for row in rows),
+        "resamples": figures.of("count", "bootstrap", "resamples"),
+        "by_group": any(row["head_f1"] for row in rows),
         "ece": figures.of("decimal", "sets", "standard", "ece"),
-        "ece_labelwise": figures.of("decimal", "sets", "standard", "ece_labelwise"),
     }
+
+
+def ends_of(figures: Figures, place: Place, measure: str) -> tuple[Figure, Figure]:
+    """The ends of a measure's interval, in percent; missing where there is none."""
+    low, high = (figures.of("percent", *place, f"{measure}_interval", end) for end in (0, 1))
+    return low, high
 
 
 def comparison(results: Results, figures: Figures) -> Context | None:
@@ -148,6 +164,7 @@ def comparison(results: Results, figures: Figures) -> Context | None:
             ),
             "scores": [figures.of("percent", "sets", key, "macro_f1") for key in sets],
             "gains": [],
+            "tests": [],
             "train": figures.of("seconds", "cost", "train_s"),
         }
     ]
@@ -164,6 +181,7 @@ def comparison(results: Results, figures: Figures) -> Context | None:
                     )
                     for key in compared
                 ],
+                "tests": [_tested(results, figures, baseline, key) for key in compared],
                 "train": figures.of("seconds", "baselines", baseline, "cost", "train_s"),
             }
         )
@@ -192,8 +210,23 @@ def comparison(results: Results, figures: Figures) -> Context | None:
             if "noisy" in compared and row["gains"][compared.index("noisy")]
         ],
         "trained": any(row["train"] for row in rows[1:]),
+        "tested": figures.length("comparisons") if results.items("comparisons") else None,
         "chart": responsive(lambda width: methods_chart(methods, label, width)),
     }
+
+
+def _tested(results: Results, figures: Figures, against: str, key: str) -> Context | None:
+    """The interval and the p-value of the difference of macro-F1 to a baseline on one set, where it was tested."""
+    for index in range(len(results.items("comparisons"))):
+        place: Place = ("comparisons", index)
+        found = [results.text(*place, name) for name in ("against", "set", "measure")]
+        if found == [against, key, "macro_f1"]:
+            return {
+                "low": figures.of("points", *place, "interval", 0),
+                "high": figures.of("points", *place, "interval", 1),
+                "p": figures.of("decimal", *place, "p_holm"),
+            }
+    return None
 
 
 def rounds(results: Results, figures: Figures) -> Context | None:

@@ -233,6 +233,7 @@ class Server:
         assert self._registry is not None
         self._run = self.link.submit(self.bundle)
         given = {
+            "key": str(self.kit.key_path),
             "out": str(self.out),
             "folder": str(self.folder),
             "port": self.link.port,

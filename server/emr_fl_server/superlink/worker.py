@@ -29,8 +29,11 @@ def run(given: dict[str, Any]) -> int:
     from emr_fl_server.report.summary import summary
     from emr_fl_server.superlink.presence import FilePresence
     from emr_fl_server.superlink.status import STOP_FILE, ProgressWriter
+    from emr_fl_shared.chain import Signer
     from emr_fl_shared.config import settings_from
     from emr_fl_shared.config.loading import read_toml
+    from emr_fl_shared.kit.files import read_guarded
+    from emr_fl_shared.kit.keys import load_server_key
     from emr_fl_shared.loopback import Loopback
     from emr_fl_shared.tasks import SERVER_TASK, Endpoint, TaskQueue
 
@@ -40,7 +43,8 @@ def run(given: dict[str, Any]) -> int:
     settings = settings_from(read_toml(out / "settings.toml"), where=str(out / "settings.toml"))
     held_out = HeldOutSets(settings)
     endpoint = Endpoint(int(given["port"]), Loopback(folder))
-    federation = make_federation(settings, out, held_out)
+    signer = Signer(load_server_key(read_guarded(Path(given["key"]), private=True), where=given["key"]))
+    federation = make_federation(settings, out, held_out, signer)
     federation.site_names = tuple(given["sites"])
     federation.waits = True
     federation.presence = FilePresence(folder)
@@ -85,7 +89,7 @@ def run(given: dict[str, Any]) -> int:
 
 
 def main() -> None:
-    """Process entry: one JSON argument (out, folder, port, sites, lang)."""
+    """Process entry: one JSON argument (key, out, folder, port, sites, lang)."""
     from emr_fl_shared.messages import set_language
 
     given = json.loads(sys.argv[1])

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from emr_fl_shared.config.private import privacy_conflicts
 from emr_fl_shared.config.problems import Origin, origin_of, problem
-from emr_fl_shared.config.settings import LOCAL_LABELS_FILE, Settings, SiteSettings
+from emr_fl_shared.config.settings import LOCAL_LABELS_FILE, POLICY_FILE, Policy, Settings, SiteSettings
 from emr_fl_shared.durable import write_durably
 from emr_fl_shared.errors import SettingsError, UsageError
 from emr_fl_shared.messages import tr
@@ -39,18 +39,7 @@ def read_toml(path: Path) -> dict[str, Any]:
             where=str(path),
             got=error.strerror or "",
         ) from None
-    try:
-        return tomllib.loads(raw.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise SettingsError(
-            tr("the settings file is not UTF-8 text", "设置文件不是 UTF-8 文本"), where=str(path)
-        ) from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(
-            tr("the settings file is not valid TOML", "设置文件不是合法的 TOML"),
-            where=str(path),
-            got=str(error),
-        ) from None
+    return _toml(raw, str(path))
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, Any]:
@@ -122,7 +111,7 @@ def settings_from(tree: Mapping[str, Any], *, where: str = "", over: Sequence[Or
 def load_site_settings(path: Path) -> SiteSettings:
     """A site's own file (`SITE.toml`): the block that `simulate` calls `[sites.NAME]`.
 
-    A `labels.local.toml` beside it counts unless the settings name another.
+    A `labels.local.toml` and a `POLICY.toml` beside it count unless the settings name others.
     """
     try:
         site = SiteSettings.model_validate(read_toml(path))
@@ -130,15 +119,39 @@ def load_site_settings(path: Path) -> SiteSettings:
         raise SettingsError(
             [problem(item, SiteSettings, [(str(path), {})]) for item in error.errors()]
         ) from None
-    beside = path.parent / LOCAL_LABELS_FILE
-    if site.local_labels is None and (beside.exists() or beside.is_symlink()):
-        site = site.model_copy(update={"local_labels": LOCAL_LABELS_FILE})
+    for key, name in (("local_labels", LOCAL_LABELS_FILE), ("policy_file", POLICY_FILE)):
+        beside = path.parent / name
+        if getattr(site, key) is None and (beside.exists() or beside.is_symlink()):
+            site = site.model_copy(update={key: name})
     return site.with_paths_from(path.parent)
+
+
+def policy_from(data: bytes, *, where: str) -> Policy:
+    """The policy in the bytes of a `POLICY.toml`, whose keys are those of `[policy]`. Raises `SettingsError` with every problem."""
+    try:
+        return Policy.model_validate(_toml(data, where))
+    except ValidationError as error:
+        raise SettingsError([problem(item, Policy, [(where, {})]) for item in error.errors()]) from None
 
 
 def write_settings(settings: Settings, path: Path) -> None:
     """Write `settings` as TOML, the whole file or none. Raises `StorageError`."""
     write_durably(path, [tomli_w.dumps(settings.as_toml_dict()).encode()])
+
+
+def _toml(raw: bytes, where: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(raw.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise SettingsError(
+            tr("the settings file is not UTF-8 text", "设置文件不是 UTF-8 文本"), where=where
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(
+            tr("the settings file is not valid TOML", "设置文件不是合法的 TOML"),
+            where=where,
+            got=str(error),
+        ) from None
 
 
 def _spelt_as_in(known: Mapping[str, Any], parts: Sequence[str]) -> list[str]:

@@ -6,10 +6,12 @@ filled in by `Settings.resolved()`, so that `settings.toml` in a run folder alwa
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -26,7 +28,9 @@ from emr_fl_shared.errors import SettingsError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.sources.source import Source, check_url, is_database, located_from
 
-TINY = "tiny"
+TINY, TEXTCNN, BILSTM_ATTENTION = "tiny", "textcnn", "bilstm-attention"
+BUILT_HERE = (TINY, TEXTCNN, BILSTM_ATTENTION)
+"""Names in `model.name` of what starts from random weights: nothing is downloaded, no folder is looked for."""
 PAPER_ENCODER = "hfl/chinese-roberta-wwm-ext"
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|m|h|d)\s*$")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -64,6 +68,26 @@ def folder_name(value: str) -> str:
 
 Duration = Annotated[float, BeforeValidator(duration_seconds), Field(gt=0)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([kMG]i?)?B\s*$")
+_BYTES = {None: 1, "k": 10**3, "M": 10**6, "G": 10**9, "ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+
+
+def size_bytes(value: object) -> object:
+    """`"400MB"`, `"1.5GB"` or `"512kiB"` → bytes; plain numbers are bytes."""
+    if isinstance(value, str):
+        match = _SIZE.match(value)
+        if not match:
+            raise ValueError(
+                tr(
+                    'expected a size such as "800kB", "400MB" or "2GB"',
+                    '应为大小，例如 "800kB"、"400MB"、"2GB"',
+                )
+            )
+        return round(float(match.group(1)) * _BYTES[match.group(2)])
+    return value
+
+
+Size = Annotated[int, BeforeValidator(size_bytes), Field(ge=1)]
 
 
 class Section(BaseModel):
@@ -434,11 +458,31 @@ class Privacy(Section):
     central: CentralPrivacy = CentralPrivacy()
 
 
-class Policy(Section):
-    """What a site lets out. It is read from the site's own settings only; a server can't change it."""
+MessageKind = Literal["described", "trained", "evaluated"]
+Metric = Literal["loss", "macro_f1", "micro_f1"]
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
+_HOURS = re.compile(r"^([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)$")
 
+
+class Policy(Section):
+    """What a site lets out. It is read from the site's own files only; a server can't change it.
+
+    What is not named here does not leave: other messages, tensors, figures. A refusal always leaves, as our own words only.
+    """
+
+    version: Annotated[int, Field(ge=0)] = 0
+    """The site's own number for its policy, in every entry of the audit log."""
+    messages: list[MessageKind] = Field(default_factory=lambda: list(get_args(MessageKind)))
+    """Replies that may leave: who we are, an update, scores."""
+    tensors: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=1000)] = ["*"]
+    """Patterns (`*`, `?`, `[…]`) of which every tensor of an update has to match one; names and shapes are the received model's anyway."""
+    payloads: list[Literal["fp32", "bf16", "int8"]] = ["fp32", "bf16", "int8"]
+    """Number formats in which an update may leave."""
+    metrics: dict[Metric, Annotated[int, Field(ge=0, le=6)]] = {"loss": 4, "macro_f1": 4, "micro_f1": 4}
+    """Figures that may leave, and to how many digits they are rounded."""
     smallest_count: Annotated[int, Field(ge=1)] = 5
-    """A label's name, or a score over fewer records than this, never leaves."""
+    """A label's name, a score or an update over fewer records than this never leaves."""
     share_scores: bool = True
     """Whether losses and scores on the site's own validation records may leave."""
     share_label_counts: bool = False
@@ -446,17 +490,36 @@ class Policy(Section):
     share_controls: bool = False
     """Whether the site's mean gradient may leave beside its update (SCAFFOLD)."""
     max_rounds: Annotated[int, Field(ge=1)] = 10_000
+    """Most rounds of a run that an update leaves for: by the server's number, and by the site's own count."""
+    max_updates: Annotated[int, Field(ge=1)] | None = None
+    """Most updates that leave under this policy, whatever the server calls its runs; left out: no limit."""
+    max_bytes_per_round: Size | None = None
+    max_bytes_per_day: Size | None = None
+    """Most bytes that leave in a round and on a day (the machine's local date); left out: no limit."""
+    max_update_norm: Annotated[float, Field(gt=0.0)] | None = None
+    """L2 norm to which a larger update is scaled down before it is rounded and leaves; left out: as it is."""
     require_dp: bool = False
     """Whether nothing that was learned from the records leaves without differential privacy ([privacy.dp])."""
     max_epsilon: Annotated[float, Field(gt=0.0)] | None = None
     max_delta: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Most that a request may spend of the site's budget; left out: whatever it asks for."""
+    require_secure_aggregation: bool = False
+    """Whether an update leaves only masked, as part of a sum."""
+    hours: Annotated[str, Field(pattern=_HOURS.pattern)] | None = None
+    """`"22:00-06:00"`: the machine's local time within which anything leaves, the end excluded; left out: always."""
+    weekdays: list[Weekday] = Field(default_factory=lambda: list(WEEKDAYS))
+    """Days on which anything leaves, by the date of the moment."""
     deidentification_recall: Share = 0.95
     """Below this share of planted identifiers removed, the site does not train and writes no copy; 0 switches it off."""
     deidentification_names: Share = 0.90
     """The same for names of patients, relatives and staff."""
     smallest_k: Annotated[int, Field(ge=1)] = 5
     """Fewest records that share age band, sex, department and quarter in a de-identified copy; 1 leaves them as they are."""
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of all rules in force, defaults included: what the audit log names a policy by."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Noisy(Section):
@@ -470,6 +533,29 @@ class Attack(Section):
     budget: Annotated[int, Field(ge=1)] = 100
     max_changed: Annotated[float, Field(gt=0.0, le=1.0)] = 0.15
     seed: Annotated[int, Field(ge=0)] = 2026
+
+
+class NoiseCurve(Section):
+    texts: Annotated[int, Field(ge=0)] = 500
+    """Texts of the standard set that the final model reads in every kind and strength of noise; 0: no curve."""
+    strengths: Annotated[list[Annotated[float, Field(gt=0.0, le=0.5)]], Field(max_length=20)] = Field(
+        default_factory=lambda: [0.05, 0.10, 0.20]
+    )
+    """Shares of a text's characters."""
+    seed: Annotated[int, Field(ge=0)] = 2026
+
+    @field_validator("strengths")
+    @classmethod
+    def _rising(cls, strengths: list[float]) -> list[float]:
+        if sorted(set(strengths)) != strengths:
+            raise ValueError(tr("give strengths in rising order, each once", "强度须按升序给出且不重复"))
+        return strengths
+
+
+class Fairness(Section):
+    enabled: bool = True
+    smallest_count: Annotated[int, Field(ge=1)] = 20
+    """Patients: no group of fewer is shown."""
 
 
 def file_path(value: str) -> str:
@@ -498,6 +584,12 @@ class Evaluation(Section):
     """Thresholds a label, shrunk towards the global one as if it had so many positives; left out: the global one for all."""
     noisy: Noisy = Noisy()
     adversarial: Attack = Attack()
+    noise_curve: NoiseCurve = NoiseCurve()
+    fairness: Fairness = Fairness()
+    bootstrap_seed: Annotated[int, Field(ge=0)] = 2026
+    """Of the intervals and tests in the results."""
+    explain: bool = False
+    """Whether the run folder gets a page with the most confident errors: it holds texts of the standard set."""
     sets: HeldOut = HeldOut()
     columns: dict[str, str] = Field(default_factory=dict)
     """Header → field map for the held-out files, where their headers are not understood."""
@@ -538,6 +630,7 @@ class Deidentification(Section):
 
 
 LOCAL_LABELS_FILE = "labels.local.toml"
+POLICY_FILE = "POLICY.toml"
 
 
 class SiteSettings(Section):
@@ -560,6 +653,8 @@ class SiteSettings(Section):
     """The site's own signed mapping of codes and names to labels; in SITE.toml left out: `labels.local.toml` beside it, if there."""
     deidentification: Deidentification = Deidentification()
     policy: Policy = Policy()
+    policy_file: Annotated[str, Field(min_length=1)] | None = None
+    """The site's own signed policy, which takes the place of `[policy]` as a whole; in SITE.toml left out: `POLICY.toml` beside it, if there."""
 
     # As a validator of the whole section, so that a problem never shows the URL and the password in it.
     @model_validator(mode="after")
@@ -608,10 +703,10 @@ class SiteSettings(Section):
         )
 
     def with_paths_from(self, folder: Path) -> SiteSettings:
-        """A copy whose relative paths (source, an SQLite database in it, password, roster, mapping of labels, token classifier, Presidio
-        recognisers) are taken from `folder`."""
+        """A copy whose relative paths (source, an SQLite database in it, password, roster, mapping of labels, policy, token classifier,
+        Presidio recognisers) are taken from `folder`."""
         update: dict[str, Any] = {"source": located_from(self.source, folder)}
-        for name in ("password_file", "roster", "local_labels"):
+        for name in ("password_file", "roster", "local_labels", "policy_file"):
             if (path := getattr(self, name)) is not None:
                 update[name] = located_from(path, folder)
         own = self.deidentification
@@ -693,10 +788,10 @@ class Settings(Section):
     def resolved(self) -> Settings:
         """A copy in which nothing that training needs is left open.
 
-        `tiny` starts from random weights and takes the values measured for it (`docs/sample-federation.md`); any other
-        encoder is pre-trained and takes the paper's (MISSION: AdamW 2e-5, 10 rounds of one epoch).
+        What starts from random weights takes the values measured for `tiny` (`docs/sample-federation.md`) and a learning rate of its
+        own; any other encoder is pre-trained and takes the paper's (MISSION: AdamW 2e-5, 10 rounds of one epoch).
         """
-        tiny = self.model.name == TINY
+        tiny = self.model.name in BUILT_HERE
         patience = self.federation.patience
         federation = self.federation.model_copy(
             update={
@@ -711,7 +806,7 @@ class Settings(Section):
         training = self.training.model_copy(
             update={
                 "epochs": self.training.epochs or (TINY_EPOCHS if tiny else 1),
-                "learning_rate": self.training.learning_rate or (TINY_LEARNING_RATE if tiny else 2e-5),
+                "learning_rate": self.training.learning_rate or LEARNING_RATES.get(self.model.name, 2e-5),
                 "adversarial": adversarial,
             }
         )
@@ -751,7 +846,7 @@ class Settings(Section):
         if Path(labels.taxonomy).suffix.lower() in {".csv", ".toml"}:
             labels = labels.model_copy(update={"taxonomy": absolute(labels.taxonomy)})
         model = self.model
-        if model.name != TINY and (folder / model.name).is_dir():
+        if model.name not in BUILT_HERE and (folder / model.name).is_dir():
             model = model.model_copy(update={"name": absolute(model.name)})
         return self.model_copy(
             update={"sites": sites, "evaluation": evaluation, "labels": labels, "model": model}
@@ -768,6 +863,8 @@ TINY_ROUNDS = 20
 TINY_EPOCHS = 1
 TINY_LEARNING_RATE = 2e-3
 TINY_PATIENCE = 10
+LEARNING_RATES: Mapping[str, float] = {TINY: TINY_LEARNING_RATE, TEXTCNN: 1e-2, BILSTM_ATTENTION: 1e-2}
+"""Of what starts from random weights. For the baselines 2e-3, 5e-3 and 1e-2 were tried on a validation set (docs/experiments.md)."""
 
 
 def _without_none(value: Any) -> Any:

@@ -16,12 +16,24 @@ from emr_fl_shared.deidentify.wordlists import characters, findings, sections, w
 CHINESE = "一-鿿㐀-䶿"
 """The Chinese characters as a class of a regular expression, without its brackets."""
 
+BEFORE_NAMES = frozenset(
+    "爸妈经给致示告工公婆东弟妹让叫诉床号名@是系知访托陪由找请问据向与跟和及时者人子女妻夫父母弟妹兄姐儿孙友属伴员生师"
+)
+"""Characters that often stand right before a name."""
+
 # Words that follow a name and do not belong to it.
 _FOLLOW = re.compile(
     r"性别|年龄|男|女|科|职称|职业|主任|副主任|主治|住院|医师|医生|护士|护师|教授|技师|药师|电话|联系|手机|日期|时间|签|陪|代|"
     r"因|于|自|诉|述|以|入|来|就|今|昨|本|近|曾|无|有|在|为|系|已|仍|目前|现|反复|间断|突|出现|主|缘|民族|婚|籍贯|住|出生|身份|病情|病史|病人|"
     r"门诊|床|与|和|及|等|患|之|同志|先生|女士|小朋友|奶奶|爷爷|阿姨|大爷|大妈|接送|到|至|从|被|将|送|的|告|表示|要求|同意|拒绝|知|理解|提供|补充|是|说|称|查|会诊|"
     r"谈话|讲解|同住|保管|换药|血压|照看|目击|孕|体检|驾车|开车|上班|下班|怀|报警|带大|值班|接诊|返|记录|讲|一起|顺产|剖|术|做了|确诊|患|心率|体温|血糖|病逝|今年|独自|居住|工作|就读|打工|生于|赶到|到场|巡视|交班|接班|抢救|复诊|接听|来电|打电话|去看|去[了过办]|看[过了看]|写的|协查|配合|均|看看|带[其他她孩患至到来]|护送|代[领取办]|取药|帮|负责|处理|跟台|上台|主刀|给[药予了的]|收[治入到]|坠床|昨[日晚天夜]|已|术[后前中]|这个|这位|那个|叫|来过|走失|签[署过字收]|留[下了电]|两[人次]|还|身[份体]|年[龄约]|[0-9]|介绍|转[告来]|打[了来电]|手机|邮|微信|回[电复访报]|约[好了]|催|交代|吩咐|建议|开[的具了药]|看诊|门诊|审[核批]|报告|陪|随行|同[行意]|在[外旁家场]|[也又]|前来|之[一前]|驾驶|乘|骑|操作|工龄|死亡|存活|病逝|去世|回忆|在旁|搀|口述|反映|描述|行|予|嘱|既往|平素|再|前|后|复|办|做|由|经|未|不|感|发|每|坚持|服|拟|需|可|均|也|亦|家|对[病治手诊]|否认|坠|发来|妇科|接送"
+)
+
+
+# What is named after a person, up to two characters of that name before it.
+_NAMED_AFTER = re.compile(
+    r"[一-鿿]{0,2}?(?:氏|病(?![情史人历房区案例假程重危逝休倒退友患])|综合[征症]|征(?![得求])|三联征|反射|纤维|结节|试验|手法|细胞|小体|现象|指数|评分|量表"
+    r"|分[型级期度]|骨折|孔|窝|腺|管|瓣|韧带|间隙|三角|切口|术式|囊肿|瘤|呼吸音?|菌|杆菌|球菌|病毒|染色|激素|颗粒|片|胶囊|口服液|注射液|丸|散|汤|膏|贴|酸|酮|酯|胺|素|碱|苷|点(?![头名滴击])|蛇|畸形|定律|反应|过敏|电位|遗传|灯|托槽|技术|修补|滴[剂眼]|汤|方(?!案)|综)"
 )
 
 
@@ -157,6 +169,11 @@ class NameShape:
     def ends(text: str, end: int) -> bool:
         """Whether a name may end here: no Chinese character follows, or a word that follows names."""
         return end >= len(text) or not is_chinese(text[end]) or _FOLLOW.match(text, end) is not None
+
+    @staticmethod
+    def is_named_after(text: str, end: int) -> bool:
+        """Whether something that bears a name, or a drug, and not a person, follows what ends here."""
+        return _NAMED_AFTER.match(text, end) is not None
 
     @staticmethod
     def follows(text: str, end: int) -> bool:

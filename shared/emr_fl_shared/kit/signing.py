@@ -26,7 +26,9 @@ SITES_DOMAIN = b"emr-fl sites 1\n"
 BUNDLE_DOMAIN = b"emr-fl bundle 1\n"
 REQUEST_DOMAIN = b"emr-fl request 1\n"
 LABELS_DOMAIN = b"emr-fl labels 1\n"
-"""These two are signed by a node's own key (ECDSA), not by the federation's."""
+POLICY_DOMAIN = b"emr-fl policy 1\n"
+CHAIN_DOMAIN = b"emr-fl audit head 1\n"
+"""From REQUEST_DOMAIN on they are signed by a node's or the server's own key (ECDSA), not by the federation's."""
 
 _SIGNATURE_BYTES = 64
 _MOST_SIGNATURES = 2

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import SupportsFloat
 
 HEAD_LABELS = 10
+FREQUENCY_GROUPS = ("head", "middle", "tail")
 
 
 def frequency_groups(support: Iterable[SupportsFloat]) -> list[str]:

@@ -1,9 +1,26 @@
 """Scores of multi-label classification, calibration, the decision rule and intervals: numpy arrays in, numbers out."""
 
-from emr_fl_shared.metrics.bootstrap import RESAMPLES, Interval, bootstrap_interval, macro_f1_interval
-from emr_fl_shared.metrics.calibration import ECE_BINS, ece_labelwise, ece_top_label, reliability_bins
+from emr_fl_shared.metrics.bootstrap import (
+    RESAMPLES,
+    Counts,
+    Interval,
+    Resampled,
+    bootstrap_interval,
+    f1_intervals,
+    resample_counts,
+)
+from emr_fl_shared.metrics.calibration import (
+    ECE_BINS,
+    brier_per_label,
+    brier_score,
+    ece_labelwise,
+    ece_per_label,
+    ece_top_label,
+    reliability_bins,
+)
 from emr_fl_shared.metrics.chapters import by_chapter
 from emr_fl_shared.metrics.classification import (
+    group_f1,
     labels_absent,
     macro_f1,
     micro_f1,
@@ -11,7 +28,10 @@ from emr_fl_shared.metrics.classification import (
     pr_auc_macro,
     pr_auc_per_label,
     precision_recall_per_label,
+    subset_accuracy,
+    weighted_f1,
 )
+from emr_fl_shared.metrics.comparison import COMPARED, Difference, holm, paired_differences
 from emr_fl_shared.metrics.decision import (
     THRESHOLDS,
     Decision,
@@ -24,29 +44,42 @@ from emr_fl_shared.metrics.decision import (
 from emr_fl_shared.metrics.scores import relative_drop, score_set
 
 __all__ = [
+    "COMPARED",
     "ECE_BINS",
     "RESAMPLES",
     "THRESHOLDS",
+    "Counts",
     "Decision",
+    "Difference",
     "Interval",
+    "Resampled",
     "best_threshold",
     "bootstrap_interval",
+    "brier_per_label",
+    "brier_score",
     "by_chapter",
     "ece_labelwise",
+    "ece_per_label",
     "ece_top_label",
+    "f1_intervals",
     "fit_decision",
     "fit_temperature",
+    "group_f1",
+    "holm",
     "label_thresholds",
     "labels_absent",
     "macro_f1",
-    "macro_f1_interval",
     "micro_f1",
+    "paired_differences",
     "per_label_f1",
     "pr_auc_macro",
     "pr_auc_per_label",
     "precision_recall_per_label",
     "relative_drop",
     "reliability_bins",
+    "resample_counts",
     "score_set",
     "sigmoid",
+    "subset_accuracy",
+    "weighted_f1",
 ]

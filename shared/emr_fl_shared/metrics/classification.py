@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from emr_fl_shared.labels.frequency import FREQUENCY_GROUPS, frequency_groups
 from emr_fl_shared.metrics.arrays import FloatArray, paired, paired_decisions, truth_matrix
 
 
@@ -39,7 +40,7 @@ def per_label_f1(y: ArrayLike, predicted: ArrayLike) -> FloatArray:
 
 def macro_f1(y: ArrayLike, predicted: ArrayLike) -> float:
     """Mean F1 over the labels that occur in `y` (bool [n, K]); 0.0 when none occurs."""
-    return _mean_over_present(per_label_f1(y, predicted))
+    return mean_over_present(per_label_f1(y, predicted))
 
 
 def micro_f1(y: ArrayLike, predicted: ArrayLike) -> float:
@@ -49,9 +50,32 @@ def micro_f1(y: ArrayLike, predicted: ArrayLike) -> float:
     return float(f1_from_counts(tp, int(decisions.sum()) - tp, int(truth.sum()) - tp))
 
 
+def weighted_f1(y: ArrayLike, predicted: ArrayLike) -> float:
+    """Mean F1 over the labels, each counted by its positives in `y`; 0.0 when there is none."""
+    support = truth_matrix(y).sum(axis=0)
+    scores = np.nan_to_num(per_label_f1(y, predicted))
+    return float(scores @ support / support.sum()) if support.any() else 0.0
+
+
+def subset_accuracy(y: ArrayLike, predicted: ArrayLike) -> float:
+    """The share of records whose labels were all found, and no other."""
+    truth, decisions = paired_decisions(y, predicted)
+    return float((truth == decisions).all(axis=1).mean())
+
+
+def group_f1(y: ArrayLike, predicted: ArrayLike) -> dict[str, float]:
+    """macro-F1 of the `head`, `middle` and `tail` labels, by their frequency in `y` (`frequency_groups`).
+
+    A group none of whose labels occurs scores 0.0, as `macro_f1` does.
+    """
+    truth, decisions = paired_decisions(y, predicted)
+    scores, groups = per_label_f1(truth, decisions), np.array(frequency_groups(truth.sum(axis=0)))
+    return {group: mean_over_present(scores[groups == group]) for group in FREQUENCY_GROUPS}
+
+
 def pr_auc_macro(y: ArrayLike, p: ArrayLike) -> float:
     """Average precision (scikit-learn's step-wise sum, no interpolation), mean over the labels that occur; else 0.0."""
-    return _mean_over_present(pr_auc_per_label(y, p))
+    return mean_over_present(pr_auc_per_label(y, p))
 
 
 def pr_auc_per_label(y: ArrayLike, p: ArrayLike) -> FloatArray:
@@ -77,6 +101,7 @@ def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     return result
 
 
-def _mean_over_present(scores: FloatArray) -> float:
+def mean_over_present(scores: FloatArray) -> float:
+    """The mean of the scores that are not NaN; 0.0 when all are."""
     present = scores[~np.isnan(scores)]
     return float(present.mean()) if present.size else 0.0

@@ -7,9 +7,17 @@ from collections.abc import Sequence
 from numpy.typing import ArrayLike
 
 from emr_fl_shared.metrics.arrays import paired
-from emr_fl_shared.metrics.calibration import ece_labelwise, ece_top_label
+from emr_fl_shared.metrics.calibration import brier_score, ece_labelwise, ece_top_label
 from emr_fl_shared.metrics.chapters import by_chapter
-from emr_fl_shared.metrics.classification import labels_absent, macro_f1, micro_f1, pr_auc_macro
+from emr_fl_shared.metrics.classification import (
+    group_f1,
+    labels_absent,
+    macro_f1,
+    micro_f1,
+    pr_auc_macro,
+    subset_accuracy,
+    weighted_f1,
+)
 from emr_fl_shared.metrics.decision import Decision
 
 
@@ -29,9 +37,15 @@ def score_set(
         "n": len(truth),
         "macro_f1": macro_f1(truth, decided),
         "micro_f1": micro_f1(truth, decided),
+        "weighted_f1": weighted_f1(truth, decided),
+        **{f"{group}_f1": score for group, score in group_f1(truth, decided).items()},
+        "subset_accuracy": subset_accuracy(truth, decided),
         "pr_auc_macro": pr_auc_macro(truth, probabilities),
         "ece": ece_top_label(truth, probabilities),
+        "ece_mass": ece_top_label(truth, probabilities, binning="mass"),
         "ece_labelwise": ece_labelwise(truth, probabilities),
+        "ece_labelwise_mass": ece_labelwise(truth, probabilities, binning="mass"),
+        "brier": brier_score(truth, probabilities),
         "labels_absent": labels_absent(truth),
     }
     if any(chapters):

@@ -1,4 +1,4 @@
-"""TF-IDF with class-balanced logistic regression: the baseline that stands beside every result.
+"""TF-IDF with class-balanced logistic regression: the baseline that stands beside every result; on request without the balance.
 
 Character 1–4-grams (sublinear tf, min_df 2), one balanced logistic regression a label. C, the temperature and the
 decision rule are tuned on the same validation set that the model gets, so that the comparison is fair. With labels as
@@ -33,7 +33,8 @@ class TfidfBaseline:
     """Fit once, then `probabilities`; `decision` turns them into labels.
 
     After fitting: `decision`, `c` (the value chosen) and `validation_macro_f1` (value of C → score). `n_jobs` processes share the
-    labels among them. `threshold_shrinkage`: as in `fit_decision`. Deterministic: same input, same model, whatever `n_jobs`.
+    labels among them. `threshold_shrinkage`: as in `fit_decision`. `balanced`: whether a label's positives weigh as much as its
+    negatives. Deterministic: same input, same model, whatever `n_jobs`.
     """
 
     def __init__(
@@ -42,12 +43,14 @@ class TfidfBaseline:
         grid: Sequence[float] = C_GRID,
         n_jobs: int = 1,
         threshold_shrinkage: float | None = None,
+        balanced: bool = True,
     ) -> None:
         if not grid or min(grid) <= 0 or n_jobs < 1:
             raise ValueError("the grid needs values of C > 0, n_jobs must be ≥ 1")
         self.grid = tuple(sorted(grid))
         self.n_jobs = n_jobs
         self.threshold_shrinkage = threshold_shrinkage
+        self.class_weight = "balanced" if balanced else None
         self.decision = Decision()
         self.c = self.grid[0]
         self.validation_macro_f1: dict[float, float] = {}
@@ -125,10 +128,12 @@ class TfidfBaseline:
 
         models: list[tuple[NDArray[np.float32], float]]
         if self.n_jobs == 1:
-            models = [_one_label(features, truth[:, label], c) for label in self._fitted]
+            models = [_one_label(features, truth[:, label], c, self.class_weight) for label in self._fitted]
         else:  # processes, not threads: liblinear draws its random order from one generator a process
             parallel: Any = Parallel(n_jobs=self.n_jobs)
-            models = parallel(delayed(_one_label)(features, truth[:, label], c) for label in self._fitted)
+            models = parallel(
+                delayed(_one_label)(features, truth[:, label], c, self.class_weight) for label in self._fitted
+            )
         weights = np.zeros((features.shape[1], len(models)), dtype=np.float32)
         for column, (coefficients, _) in enumerate(models):
             weights[:, column] = coefficients
@@ -166,13 +171,15 @@ def _vectorised(texts: Sequence[str]) -> tuple[Any, Any]:
     raise DataError(tr("no text to learn from", "没有可学习的文本"), where="tfidf", got=f"n = {len(texts)}")
 
 
-def _one_label(features: Any, positive: BoolArray, c: float) -> tuple[NDArray[np.float32], float]:
+def _one_label(
+    features: Any, positive: BoolArray, c: float, class_weight: str | None
+) -> tuple[NDArray[np.float32], float]:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
     model: Any = LogisticRegression(
         C=c,
-        class_weight="balanced",
+        class_weight=class_weight,
         solver="liblinear",
         dual=True,
         tol=1e-2,

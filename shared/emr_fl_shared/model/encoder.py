@@ -17,13 +17,13 @@ from torch import nn
 from emr_fl_shared.errors import ModelError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.model.batching import pad_batch
+from emr_fl_shared.model.built_here import BUILT_HERE, build_here, register_with_transformers
 from emr_fl_shared.model.precision import FP32, Precision
-from emr_fl_shared.model.tiny import TinyShape, build_tiny
+from emr_fl_shared.model.tiny import TinyShape
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-TINY = "tiny"
 WEIGHTS_FILE, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
@@ -57,7 +57,7 @@ def build_model(
     seed: int = 0,
     shape: TinyShape | None = None,
 ) -> Encoder:
-    """`tiny` (built here, seeded), or a hub name or local folder of any encoder, with a K-way sigmoid head.
+    """A name of `BUILT_HERE` (seeded), or a hub name or local folder of any encoder, with a K-way sigmoid head.
 
     The head of a pre-trained encoder is new and seeded; weights are read from safetensors only and no code that
     comes with a model is run.
@@ -67,14 +67,9 @@ def build_model(
     """
     if not labels:
         raise ModelError(tr("there is no label to predict", "没有可预测的标签"), where="labels")
-    if name == TINY:
-        from emr_fl_shared.text.tokeniser import tiny_tokenizer
-
-        tokenizer: Any = tiny_tokenizer(max_length)
-        model: Any = build_tiny(
-            len(tokenizer), tokenizer.pad_token_id, labels, max_length=max_length, seed=seed, shape=shape
-        )
-        return Encoder(TINY, model, tokenizer, tuple(labels), max_length)
+    if name in BUILT_HERE:
+        model, tokenizer = build_here(name, labels, max_length=max_length, seed=seed, shape=shape)
+        return Encoder(name, model, tokenizer, tuple(labels), max_length)
     return _pretrained(name, tuple(labels), max_length, seed)
 
 
@@ -126,7 +121,8 @@ def find_source(name: str) -> str:
                 tr("there is no such model folder", "找不到该模型目录"),
                 where="model.name",
                 got=name,
-                expected=tr("a Hugging Face folder, a hub name, or tiny", "Hugging Face 目录、模型名或 tiny"),
+                expected=tr("a Hugging Face folder, a hub name, or ", "Hugging Face 目录、模型名或 ")
+                + " | ".join(BUILT_HERE),
             )
         return name
     if not (folder / "config.json").is_file():
@@ -163,7 +159,7 @@ def check_source(name: str, *, where: str = "model.name") -> None:
     Raises:
         ModelError: as `build_model` does; `where` is the setting that it names.
     """
-    if name == TINY:
+    if name in BUILT_HERE:
         return
     try:
         source = find_source(name)
@@ -228,6 +224,7 @@ def load_config_and_tokenizer(source: str) -> tuple[Any, Any]:
     """The configuration and the tokenizer of a folder or hub name; a tokenizer without a pad token borrows one."""
     from transformers import AutoConfig, AutoTokenizer
 
+    register_with_transformers()
     with quiet_transformers(), loading(source):
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)

@@ -16,7 +16,7 @@ from emr_fl_client.training.losses import MultiLabelLoss
 from emr_fl_client.training.mixup import mix
 from emr_fl_client.training.step import OptimiserSettings, TrainingStep
 from emr_fl_shared.model.precision import FP32, Precision
-from small_encoders import CONFIGS, LOSS, batch, context, encoder_of, gradients, tiny
+from small_encoders import CONFIGS, LOSS, batch, close, context, encoder_of, gradients, tiny
 
 METHODS = [name for name in known_methods() if name != "none"]
 EMBEDDINGS = "model.embeddings.tok_embeddings.weight"
@@ -29,14 +29,6 @@ def settings_of(name: str, **changes) -> AdversarialSettings:
 
 def method_of(name: str, **changes):
     return build_method(settings_of(name, **changes))
-
-
-def close(left: dict[str, Tensor], right: dict[str, Tensor], tolerance: float = 1e-6) -> None:
-    assert left.keys() == right.keys()
-    for name, gradient in left.items():
-        torch.testing.assert_close(
-            gradient, right[name], rtol=1e-4, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
-        )
 
 
 def seen_by(model, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, Tensor]]:

@@ -105,6 +105,29 @@ def test_a_server_that_was_away_makes_no_pause_grow(
     assert "the server can't be reached; staying" in capsys.readouterr().err
 
 
+def test_the_kill_switch_cuts_off_what_a_node_hands_over_and_a_new_one_stays(
+    port: PublicPort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kit = port.kits / "sites" / "north"
+    write_notes(kit / "records.csv", 60, 1)
+    starts, state = tmp_path / "starts", tmp_path / "state"
+    # the first node throws the switch, the second takes it back, the third ends by itself
+    program = (
+        f"import pathlib, time; starts = open({str(starts)!r}, 'a+'); starts.write('.'); starts.flush(); starts.seek(0); "
+        f"stop = pathlib.Path({str(state / 'STOP')!r}); number = len(starts.read()); "
+        "number == 1 and stop.touch(); time.sleep(600 if number == 1 else 2); stop.unlink(missing_ok=True); time.sleep(2)"
+    )
+    monkeypatch.setattr(supervisor, "NODE_PROGRAM", program)
+    monkeypatch.setattr(supervisor, "REJOIN_PAUSE", 0.01)
+    join = Join(Places("north", kit, state=state).open())
+    join._stop = Pauses(2)
+    with pytest.raises(Interrupted, match="as asked"):
+        join.run()
+    said = capsys.readouterr().err
+    assert said.index("stopped by the site: nothing leaves") < said.index("resumed by the site")
+    assert said.count("stopped by the site") == 1 and starts.read_text() == ".."
+
+
 def test_a_node_that_hangs_is_replaced(
     port: PublicPort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -41,7 +41,7 @@ def test_a_full_disk_ends_the_process_with_its_reason_and_nothing_leaves(
         door = Door("north", Policy(), tmp_path / "egress.jsonl")
         message = Message(to_records(pack(DescribeRequest(run="r", label_names=True))), 2, DESCRIBE)
         message.metadata.__dict__["_message_id"] = "1"
-        monkeypatch.setattr("emr_fl_client.egress.door.os.write", full)
+        monkeypatch.setattr("emr_fl_shared.chain.os.write", full)
         try:
             client_app(lambda _: (site, door))(message, Context(1, 2, {}, RecordDict(), {}))
         finally:
@@ -58,17 +58,19 @@ def test_a_full_disk_ends_the_process_with_its_reason_and_nothing_leaves(
     for said in ("nothing was sent", "egress.jsonl", "the disk is full"):
         assert said in event["reason"]
     assert ended == [1]
-    assert (tmp_path / "egress.jsonl").read_bytes() == b""
+    assert not (tmp_path / "egress.jsonl").exists()
 
 
 def test_a_receipt_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     receipts = tmp_path / "egress.jsonl"
-    receipts.write_text("{}\n")
+    door = Door("north", Policy(), receipts)
     message = Message(RecordDict(), 2, DESCRIBE)
     message.metadata.__dict__["_message_id"] = "1"
+    door.failed(message, ValueError())
+    before = receipts.read_bytes()
     write = os.write
     with monkeypatch.context() as patched:
-        patched.setattr("emr_fl_client.egress.door.os.write", lambda at, data: write(at, data[:7]))
+        patched.setattr("emr_fl_shared.chain.os.write", lambda at, data: write(at, data[:7]))
         with pytest.raises(StorageError, match="nothing was sent"):
-            Door("north", Policy(), receipts).failed(message, ValueError())
-    assert receipts.read_text() == "{}\n"
+            door.failed(message, ValueError())
+    assert receipts.read_bytes() == before

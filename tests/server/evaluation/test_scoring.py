@@ -100,8 +100,14 @@ def test_rows_by_hand() -> None:
         "f1": pytest.approx(0.8),
         "precision": 1.0,
         "recall": pytest.approx(2 / 3),
+        "pr_auc": pytest.approx(1.0),
+        "ece": pytest.approx((2 * 0.1 + 0.8) / 3),  # .9 twice, always right; .2, right
+        "ece_mass": pytest.approx((2 * 0.1 + 0.8) / 3),
+        "brier": pytest.approx((2 * 0.01 + 0.64) / 3),
         "group": "head",
     }
+    assert rows[2]["ece"] is rows[2]["ece_mass"] is rows[2]["pr_auc"] is None
+    assert rows[2]["brier"] == pytest.approx((0.49 + 0.01 + 0.01) / 3)
     assert (rows[1]["precision"], rows[1]["recall"], rows[1]["group"]) == (0.5, 1.0, "middle")
     assert (rows[2]["f1"], rows[2]["precision"], rows[2]["recall"]) == (None, None, None)
     assert rows[2]["predicted"] == 1 and rows[2]["group"] == "tail"

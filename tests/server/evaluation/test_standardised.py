@@ -76,7 +76,7 @@ def test_an_attackers_text_goes_the_same_way() -> None:
     def logits(standardise: bool, text: str) -> Any:
         encoder = build_model("tiny", TAXONOMY.names, max_length=48, seed=1, shape=shape)
         encoder.standardise = standardise
-        return Evaluator(encoder, held_out, {"standard": held_out})._of_texts([text])
+        return Evaluator(encoder, held_out, {"standard": held_out}).of_texts([text])
 
     assert (logits(True, "Ｔ３８．５，，咳嗽") == logits(True, "体温38.5，咳嗽")).all()
     assert (logits(False, "Ｔ３８．５，，咳嗽") != logits(False, "体温38.5，咳嗽")).any()

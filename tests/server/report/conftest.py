@@ -7,78 +7,14 @@ import json
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-VOID = {"meta", "link", "br", "input", "hr", "img"}
+from page_tree import Node, parse_page
+
 Results = dict[str, Any]
-
-
-@dataclass
-class Node:
-    """An element of a page: its attributes, and its children in order, texts among them."""
-
-    tag: str
-    attributes: dict[str, str]
-    parent: Node | None = None
-    children: list[Node | str] = field(default_factory=list)
-
-    def walk(self) -> list[Node]:
-        return [self, *(node for child in self.children if isinstance(child, Node) for node in child.walk())]
-
-    @property
-    def text(self) -> str:
-        return "".join(child if isinstance(child, str) else child.text for child in self.children)
-
-    @property
-    def classes(self) -> set[str]:
-        return set(self.attributes.get("class", "").split())
-
-    def inside(self, test: Callable[[Node], bool]) -> bool:
-        """Whether it or one of its ancestors passes."""
-        return test(self) or (self.parent is not None and self.parent.inside(test))
-
-
-class Tree(HTMLParser):
-    """Builds the tree; fails where tags do not close in the order they opened."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.root = Node("", {})
-        self.open = [self.root]
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        names = [name for name, _ in attrs]
-        assert len(names) == len(set(names)), f"attribute twice in <{tag}>: {names}"
-        node = Node(tag, {name: value or "" for name, value in attrs}, self.open[-1])
-        self.open[-1].children.append(node)
-        if tag not in VOID:
-            self.open.append(node)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open[-1].tag == tag, f"</{tag}> closes <{self.open[-1].tag}>"
-        self.open.pop()
-
-    def handle_data(self, data: str) -> None:
-        self.open[-1].children.append(data)
-
-
-def parse_page(page: str) -> Node:
-    """The page as a tree. Fails on tags that are not balanced."""
-    tree = Tree()
-    tree.feed(page)
-    tree.close()
-    assert [node.tag for node in tree.open] == [""], "unclosed tags"
-    return tree.root
 
 
 def make_results(*, labels: int = 12, rounds: int = 6, sites: int = 4, seed: int = 3) -> Results:
@@ -91,6 +27,14 @@ def make_results(*, labels: int = 12, rounds: int = 6, sites: int = 4, seed: int
             "n": n,
             "macro_f1": macro,
             "micro_f1": macro + 0.0512,
+            "weighted_f1": macro + 0.0411,
+            "head_f1": macro + 0.0613,
+            "middle_f1": macro + 0.0017,
+            "tail_f1": macro - 0.0619,
+            "subset_accuracy": macro - 0.1213,
+            "brier": macro / 37,
+            "ece_mass": macro / 11,
+            "ece_labelwise_mass": macro / 101,
             "pr_auc_macro": macro + 0.0233,
             "ece": draw.uniform(0.01, 0.09),
             "ece_labelwise": draw.uniform(0.001, 0.009),
@@ -153,6 +97,10 @@ def make_results(*, labels: int = 12, rounds: int = 6, sites: int = 4, seed: int
                 "f1": f1,
                 "precision": f1 * 0.97,
                 "recall": min(1.0, f1 * 1.02),
+                "pr_auc": f1 * 0.93,
+                "ece": f1 / 67,
+                "ece_mass": f1 / 71,
+                "brier": f1 / 43,
                 "group": group,
             }
         )
@@ -176,6 +124,60 @@ def make_results(*, labels: int = 12, rounds: int = 6, sites: int = 4, seed: int
     def baseline(a: float, b: float) -> Results:
         return {"standard": scores(a, 541), "noisy": scores(b, 541, a), "cross_site": scores(a - 0.1, 229, a)}
 
+    def with_intervals(scores: Results) -> Results:
+        ends = {
+            f"{name}_interval": [scores[name] - 0.0213, scores[name] + 0.0227]
+            for name in ("macro_f1", "micro_f1", "weighted_f1")
+        }
+        return {**scores, **ends}
+
+    def dimension(by: str, names: list[str]) -> Results:
+        groups = [
+            {"group": name, "n": 311 // (at + 1), "patients": 207 // (at + 1), "labels": labels}
+            | {"macro_f1": 0.61 - 0.031 * at, "micro_f1": 0.67 - 0.021 * at}
+            for at, name in enumerate(names)
+        ]
+        for group in groups:
+            group |= {
+                f"{name}_interval": [group[name] - 0.0317, group[name] + 0.0329]
+                for name in ("macro_f1", "micro_f1")
+            }
+        gap = {
+            name: {
+                "difference": groups[0][name] - groups[-1][name],
+                "interval": [-0.0123, 0.1457],
+                "best": names[0],
+                "worst": names[-1],
+            }
+            for name in ("macro_f1", "micro_f1")
+        }
+        return {"by": by, "merged": 2 if "other" in names else 0, "groups": groups, "gap": gap}
+
+    kinds = [
+        "sound",
+        "shape",
+        "deletion",
+        "insertion",
+        "abbreviation",
+        "colloquial",
+        "width",
+        "template",
+        "mixed",
+    ]
+    points = [
+        {"kind": kind, "strength": strength, "touched": strength * 0.93, "macro_f1": score}
+        | {"macro_f1_interval": [score - 0.0371, score + 0.0383], "drop": 1 - score / 0.6512}
+        for at, kind in enumerate(kinds)
+        for strength in (0.05, 0.1, 0.2)
+        for score in [0.6512 - strength * (0.3 + 0.19 * at)]
+    ]
+    comparisons = [
+        {"against": against, "set": name, "measure": measure, "difference": 0.0312}
+        | {"interval": [0.0112, 0.0531], "p": 0.00312, "p_holm": 0.0374}
+        for against in ("federated_plain", "tfidf_balanced_pooled")
+        for name in ("standard", "noisy", "cross_site")
+        for measure in ("macro_f1", "micro_f1")
+    ]
     return {
         "schema": 1,
         "name": "outpatient-test",
@@ -194,12 +196,12 @@ def make_results(*, labels: int = 12, rounds: int = 6, sites: int = 4, seed: int
         "decision": best["decision"],
         "validation": best["validation"],
         "sets": {
-            "standard": best["sets"]["standard"],
-            "noisy": best["sets"]["noisy"],
-            "cross_site": best["sets"]["cross_site"],
-            "adversarial_transfer": best["sets"]["adversarial"],
+            "standard": with_intervals(best["sets"]["standard"]),
+            "noisy": with_intervals(best["sets"]["noisy"]),
+            "cross_site": with_intervals(best["sets"]["cross_site"]),
+            "adversarial_transfer": with_intervals(best["sets"]["adversarial"]),
             "adversarial": {
-                **scores(0.551, 83, 0.643),
+                **with_intervals(scores(0.551, 83, 0.643)),
                 "clean_macro_f1": 0.643,
                 "attacked": 61,
                 "succeeded": 23,
@@ -208,6 +210,21 @@ def make_results(*, labels: int = 12, rounds: int = 6, sites: int = 4, seed: int
                 "budget": 107,
             },
         },
+        "bootstrap": {"resamples": 1001, "level": 0.95, "seed": 2026},
+        "noise_curve": {"version": 7, "seed": 20267, "n": 397, "macro_f1": 0.6512}
+        | {"macro_f1_interval": [0.6213, 0.6821], "points": points},
+        "fairness": {
+            "smallest_count": 23,
+            "sets": {
+                "standard": [
+                    dimension("sex", ["female", "male"]),
+                    dimension("age", ["15-44", "60-74", "other"]),
+                    dimension("department", ["心内科", "神经内科", "普外科", "other"]),
+                ],
+                "cross_site": [dimension("sex", ["male", "female"])],
+            },
+        },
+        "comparisons": comparisons,
         "history": rows,
         "per_label": per_label,
         "per_chapter": [

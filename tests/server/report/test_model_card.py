@@ -22,6 +22,8 @@ def test_both_languages(results: Results) -> None:
         "数据",
         "评测分数",
         "对照",
+        "噪声下的表现",
+        "各患者群体",
         "校准与判定",
         "局限",
         "隐私",
@@ -34,6 +36,8 @@ def test_both_languages(results: Results) -> None:
         "Data",
         "Scores",
         "Beside it",
+        "Under noise",
+        "By group of patients",
         "Calibration and decision",
         "Limits",
         "Privacy",
@@ -54,7 +58,7 @@ def test_scores_with_their_n(results: Results, name: str, key: str) -> None:
     assert cells == [
         name,
         count(scores["n"]),
-        percent(scores["macro_f1"]),
+        f"{percent(scores['macro_f1'])} [{', '.join(map(percent, scores['macro_f1_interval']))}]",
         percent(scores["micro_f1"]),
         decimal(scores["pr_auc_macro"]),
         decimal(scores["ece"]),
@@ -82,8 +86,23 @@ def test_every_number_comes_from_the_results(results: Results) -> None:
     collect(results)
     written.add(count(len(results["sites"])))
     written.add(count(sum(site["n_train"] for site in results["sites"].values())))
-    found = re.findall(r"\d[\d.,]*\d|\d", re.sub(r"F1", "", card))
+    found = re.findall(r"\d[\d.,]*\d|\d", re.sub(r"F1|95 %", "", card))
     assert found and set(found) <= written
+
+
+def test_noise_and_groups(results: Results) -> None:
+    card = model_card(results)
+    point = results["noise_curve"]["points"][2]
+    assert (
+        f"| {percent(point['macro_f1'])} [{', '.join(map(percent, point['macro_f1_interval']))}] |\n" in card
+    )
+    group = results["fairness"]["sets"]["standard"][0]["groups"][1]
+    assert f"| male | {group['n']} | {percent(group['macro_f1'])} [" in card
+    assert "was not measured here" not in card
+    del results["noise_curve"], results["fairness"]
+    without = model_card(results)
+    assert "Fairness by sex, age and department was not measured here" in without
+    assert "## Under noise" not in without and "## By group" not in without
 
 
 def test_sample_data_is_said(results: Results) -> None:

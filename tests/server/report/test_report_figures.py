@@ -16,7 +16,7 @@ from emr_fl_server.report.reading import Results as Read
 
 Results = dict[str, Any]
 
-FIXED = re.compile(r"ICD-10|(macro-|micro-)?F1|1–4|results\.json|PR-AUC")
+FIXED = re.compile(r"ICD-10|(macro-|micro-)?F1|1–4|results\.json|PR-AUC|95%")
 """Digits in running text that are no figures."""
 
 NUMBER = re.compile(r"[+−]?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
@@ -187,6 +187,23 @@ def test_a_wrong_number_is_found(results: Results, parsed: Callable[[str], Any])
         "/decision/threshold",
         "/seed",
         "/versions/flwr",
+        "/sets/standard/macro_f1_interval/0",
+        "/sets/noisy/weighted_f1",
+        "/sets/cross_site/tail_f1",
+        "/sets/noisy/subset_accuracy",
+        "/sets/standard/brier",
+        "/sets/noisy/ece_labelwise_mass",
+        "/per_label/3/pr_auc",
+        "/noise_curve/points/26/macro_f1",
+        "/noise_curve/points/26/macro_f1_interval/1",
+        "/noise_curve/points/4/touched",
+        "/fairness/smallest_count",
+        "/fairness/sets/standard/2/groups/3/micro_f1",
+        "/fairness/sets/standard/1/gap/macro_f1/difference",
+        "/fairness/sets/cross_site/0/groups/1/macro_f1_interval/0",
+        "/comparisons/8/interval/0",
+        "/comparisons/2/p_holm",
+        "/bootstrap/resamples",
     ],
 )
 def test_the_page_shows(results: Results, parsed: Callable[[str], Any], place: str) -> None:

@@ -90,6 +90,9 @@ def hostile(results: Results) -> Results:
     for row in results["per_label"]:
         row["zh"] = row["en"] = HOSTILE
     results["per_label"][0]["group"] = HOSTILE
+    results["noise_curve"]["points"][0]["kind"] = HOSTILE
+    (entry, *_) = results["fairness"]["sets"]["standard"]
+    entry["by"] = entry["groups"][0]["group"] = entry["gap"]["macro_f1"]["best"] = HOSTILE
     return results
 
 
@@ -129,6 +132,10 @@ MISSING = [
     "name",
     "best_round",
     "rounds_planned",
+    "noise_curve",
+    "fairness",
+    "comparisons",
+    "bootstrap",
 ]
 
 
@@ -147,6 +154,8 @@ def test_a_missing_part_is_left_out(results: Results, parsed: Parse, part: str, 
         "history": "rounds",
         "per_label": "labels",
         "reliability": "calibration",
+        "noise_curve": "noise",
+        "fairness": "fairness",
     }
     if part in own:
         assert own[part] not in sections
@@ -156,6 +165,7 @@ def test_a_missing_part_is_left_out(results: Results, parsed: Parse, part: str, 
 @pytest.mark.parametrize("name", ["standard", "noisy", "cross_site", "adversarial", "adversarial_transfer"])
 def test_a_missing_set_is_left_out(results: Results, parsed: Parse, name: str) -> None:
     del results["sets"][name]
+    results["fairness"]["sets"].pop(name, None)
     for row in results["history"]:
         row["sets"].pop(name, None)
     root = check_page(render(results, {}, opens_in="en"), parsed)
@@ -352,6 +362,10 @@ def test_unknown_text_in_results_never_reaches_the_page(results: Results) -> Non
     ):
         place["text"] = planted
     results["sites"]["hospital-a"]["note"] = planted
+    results["noise_curve"]["texts"] = [planted]
+    results["noise_curve"]["points"][0]["text"] = planted
+    results["fairness"]["sets"]["standard"][0]["groups"][0]["text"] = planted
+    results["fairness"]["sets"][planted] = results["fairness"]["sets"]["standard"]
     results["baselines"]["texts"] = [planted]
     assert planted not in render(copy.deepcopy(results), {}, opens_in="zh")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,13 +11,16 @@ import numpy as np
 import pytest
 import torch
 
+from emr_fl_deploy.cli import run
 from emr_fl_server import asking
 from emr_fl_server.asking import ABSENCE_SECONDS
 from emr_fl_server.evaluation.evaluator import Evaluator, RoundScores
 from emr_fl_server.federation import Federation
 from emr_fl_server.roster import Roster
-from emr_fl_server.rounds import run_round
+from emr_fl_server.rounds import TooFewUpdates, run_round
+from emr_fl_shared.chain import Chain, read_chain
 from emr_fl_shared.config import settings_from
+from emr_fl_shared.errors import EmrFlError, PolicyError
 from emr_fl_shared.metrics import Decision
 from emr_fl_shared.payload import pack_tensors
 from emr_fl_shared.wire import DescribeReply, Failure, TrainReply, pack
@@ -134,3 +138,46 @@ def test_sites_that_are_gone_are_given_up_once_enough_updates_count(
     after = run_round(Roster(grid, federation, Silent()), federation, Silent(), state)
     assert after.history[-1]["sites"] == ["a", "b"]
     assert ABSENCE_SECONDS <= clock.now - 1000 <= ABSENCE_SECONDS + 30
+
+
+@pytest.mark.parametrize(
+    ("cause", "error", "code"),
+    [("policy", PolicyError, 3), ("later", TooFewUpdates, 1), ("data", TooFewUpdates, 1)],
+)
+def test_only_a_policy_that_refuses_for_good_ends_the_run_as_such(
+    clock: Clock, federation: Federation, cause: str, error: type[EmrFlError], code: int
+) -> None:
+    nodes = {number: Node(name, [described(name), refusal(cause)]) for number, name in ((2, "a"), (3, "b"))}
+    with pytest.raises(error) as caught:
+        run_round(
+            Roster(MemoryGrid(clock, nodes), federation, Silent()), federation, Silent(), federation.start()
+        )
+    assert caught.value.exit_code == code
+    entries = read_chain(federation.folder / "audit" / "server.jsonl").entries
+    assert [(e["event"], e["site"], e["round"], e["cause"], e["reason"]) for e in entries] == [
+        ("refused", name, 1, cause, "not here") for name in ("a", "b")
+    ]
+
+
+def test_the_servers_log_names_the_same_bytes_as_the_sites(
+    clock: Clock, federation: Federation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = federation.start()
+    replies = {name: trained(name, like=state.tensors) for name in ("a", "b")}
+    grid = MemoryGrid(
+        clock, {n: Node(name, [described(name), say]) for n, (name, say) in enumerate(replies.items(), 2)}
+    )
+    run_round(Roster(grid, federation, Silent()), federation, Silent(), state)
+    log = federation.folder / "audit" / "server.jsonl"
+    found = read_chain(log)
+    assert found.problems == [] and found.key == "" and found.head.log == federation.run
+    assert {entry["site"]: entry["sha256"] for entry in found.entries} == {
+        name: hashlib.sha256(say.body.encode() + (say.payload or b"")).hexdigest()
+        for name, say in replies.items()
+    }
+    assert run(["server", "audit", str(federation.folder), "--verify", "--lang", "en"]) == 0
+    assert "nobody signs it" in capsys.readouterr().out
+    log.write_bytes(log.read_bytes().replace(b'"accepted"', b'"refused" ', 1))
+    assert run(["server", "audit", str(federation.folder), "--verify", "--lang", "en"]) == 3
+    with pytest.raises(PolicyError, match="audit log"):
+        Chain(log, federation.run, word="event").entries()

@@ -246,7 +246,7 @@ def test_checksums() -> None:
 
 def test_names_of_recognisers_and_an_unknown_one() -> None:
     assert names() == (
-        "address", "ages", "bare_names", "contact", "dates", "flanked_names", "id_card", "known", "names", "numbers", "organisations", "phone"
+        "address", "ages", "bare_names", "contact", "dates", "flanked_names", "id_card", "known", "likely_names", "names", "numbers", "organisations", "phone"
     )  # fmt: skip
     assert [item.name for item in recognisers(["phone", "dates"])] == ["phone", "dates"]
     with pytest.raises(UsageError, match="address, ages, bare_names"):

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
+from scipy.stats import bootstrap as scipy_bootstrap
 
 from emr_fl_shared.errors import DataError
-from emr_fl_shared.metrics import bootstrap_interval, macro_f1, macro_f1_interval
+from emr_fl_shared.metrics import (
+    Interval,
+    bootstrap,
+    bootstrap_interval,
+    f1_intervals,
+    macro_f1,
+    micro_f1,
+    weighted_f1,
+)
+
+
+def macro_f1_interval(y: np.ndarray, predicted: np.ndarray, **given: Any) -> Interval:
+    return f1_intervals(y, predicted, **given)["macro_f1"]
 
 
 def zipf_set(
@@ -33,17 +49,39 @@ def test_covers_the_population_value_of_a_long_tail() -> None:
     assert 0.90 <= inside / trials <= 1.0
 
 
-def test_agrees_with_the_plain_loop() -> None:
+@pytest.mark.parametrize("score", [macro_f1, micro_f1, weighted_f1])
+def test_agrees_with_the_plain_loop(score: Callable[..., float]) -> None:
     y, predicted, _ = zipf_set(np.random.default_rng(1), 300, labels=8)
     patients = np.random.default_rng(2).integers(0, 120, 300).tolist()
-    quick = macro_f1_interval(y, predicted, seed=0, patients=patients)
-    plain = bootstrap_interval(
-        lambda rows: macro_f1(y[rows], predicted[rows]), 300, seed=1, clusters=patients
-    )
-    assert quick.estimate == plain.estimate == macro_f1(y, predicted)
-    assert quick.low == pytest.approx(plain.low, abs=0.01) and quick.high == pytest.approx(
-        plain.high, abs=0.01
-    )
+    quick = f1_intervals(y, predicted, seed=0, patients=patients)[score.__name__]
+    # the same draws: patients numbered by first appearance, 100 resamples drawn at a time
+    plain = bootstrap_interval(lambda rows: score(y[rows], predicted[rows]), 300, seed=0, clusters=patients)
+    assert quick.estimate == pytest.approx(plain.estimate, abs=1e-12)
+    assert quick.estimate == pytest.approx(score(y, predicted), abs=1e-12)
+    assert quick.low == pytest.approx(plain.low, abs=1e-9)
+    assert quick.high == pytest.approx(plain.high, abs=1e-9)
+
+
+def test_acceleration_by_hand() -> None:
+    """The mean of 1, 1, 1, 5: left out one by one 7/3 three times and 1, so deviations −1/3 three times and 1."""
+    values = np.array([1.0, 1.0, 1.0, 5.0])
+    left_out = np.array([7 / 3, 7 / 3, 7 / 3, 1.0])
+    expected = (3 * (-1 / 3) ** 3 + 1) / (6 * (3 * (1 / 3) ** 2 + 1) ** 1.5)
+    assert bootstrap._acceleration(left_out) == pytest.approx(expected)
+    assert expected == pytest.approx(0.0962250, abs=1e-6)
+    interval = bootstrap_interval(lambda rows: float(values[rows].mean()), 4, seed=0, resamples=4000)
+    # skewed to the right: the interval reaches further up than down
+    assert interval.high - interval.estimate > interval.estimate - interval.low
+
+
+def test_agrees_with_scipy() -> None:
+    values = np.random.default_rng(8).exponential(1.0, 60)
+    ours = bootstrap_interval(lambda rows: float(values[rows].mean()), 60, seed=0, resamples=20_000)
+    theirs = scipy_bootstrap(
+        (values,), np.mean, n_resamples=20_000, method="BCa", rng=np.random.default_rng(1)
+    ).confidence_interval
+    assert ours.low == pytest.approx(theirs.low, abs=0.01)
+    assert ours.high == pytest.approx(theirs.high, abs=0.02)
 
 
 def test_mean_interval_matches_the_normal_one() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emr_fl_shared.metrics import ece_labelwise, ece_top_label, reliability_bins
+from emr_fl_shared.metrics import ece_labelwise, ece_per_label, ece_top_label, reliability_bins
 
 
 def slow_ece(confidence: list[float], right: list[bool], bins: int) -> float:
@@ -80,3 +83,46 @@ def test_agrees_with_the_definition(seed: int, n: int, k: int, bins: int) -> Non
         int(b["n"] or 0) / n * abs(float(b["accuracy"] or 0) - float(b["confidence"] or 0)) for b in table
     )
     assert from_table == pytest.approx(ece_top_label(y, p, bins=bins), abs=1e-9)
+
+
+def slow_mass_ece(confidence: list[float], right: list[bool], bins: int) -> float:
+    """As many records in each bin as can be; equal confidences stay together, in the bin that the first of them reached."""
+    order = sorted(range(len(confidence)), key=lambda i: confidence[i])
+    ends = sorted({confidence[order[math.ceil(b * len(order) / bins) - 1]] for b in range(1, bins)})
+    edges = [-1.0, *ends, 2.0]
+    total = 0.0
+    for low, high in itertools.pairwise(edges):
+        inside = [i for i, c in enumerate(confidence) if low < c <= high]
+        total += abs(sum(right[i] for i in inside) - sum(confidence[i] for i in inside))
+    return total / len(confidence)
+
+
+def test_equal_mass_by_hand() -> None:
+    y = np.array([[1], [0], [1], [1]], dtype=bool)
+    p = np.array([[0.91], [0.92], [0.93], [0.94]])
+    # all in one bin of equal width: |3 - 3.7| / 4; two bins of equal mass: (|1 - 1.83| + |2 - 1.87|) / 4
+    assert ece_top_label(y, p) == pytest.approx(0.7 / 4)
+    assert ece_top_label(y, p, bins=2, binning="mass") == pytest.approx((0.83 + 0.13) / 4)
+
+
+def test_bins_of_equal_mass_keep_equal_confidences_together() -> None:
+    y = np.array([[1], [0]] * 6, dtype=bool)
+    p = np.full((12, 1), 0.5)
+    # parted by their order, single records would count as errors of .5
+    assert ece_top_label(y, p, binning="mass") == 0.0
+    assert ece_top_label([[True]], [[0.2]], binning="mass") == pytest.approx(0.8)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(1, 6), st.sampled_from([2, 5, 10]))
+def test_equal_mass_agrees_with_the_definition(seed: int, n: int, k: int, bins: int) -> None:
+    generator = np.random.default_rng(seed)
+    y, p = generator.random((n, k)) < 0.4, np.round(generator.random((n, k)), 1)
+    slow = [
+        slow_mass_ece(p[:, c].tolist(), y[:, c].tolist(), bins) if y[:, c].any() else np.nan for c in range(k)
+    ]
+    found = ece_per_label(y, p, bins=bins, binning="mass")
+    np.testing.assert_allclose(found, slow, atol=1e-9)
+    assert ece_labelwise(y, p, bins=bins, binning="mass") == pytest.approx(
+        np.nanmean(slow) if y.any() else 0.0, abs=1e-9
+    )

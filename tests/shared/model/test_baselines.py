@@ -189,3 +189,17 @@ def test_it_gets_the_thresholds_a_label_that_the_model_gets() -> None:
     assert not decided[:, 4].any() and decided.any(axis=0)[[0, 1, 2]].all()
     plain = TfidfBaseline(grid=(5.0,)).fit(texts, y, VALIDATION)
     assert plain.decision.threshold == model.decision.threshold and plain.decision.thresholds == ()
+
+
+def test_without_balance_it_is_plain_logistic_regression(fitted: TfidfBaseline) -> None:
+    plain = TfidfBaseline(balanced=False).fit(*TRAIN, VALIDATION)
+    rare = int(np.argmin(TRAIN[1].sum(axis=0)))
+    assert plain.probabilities(TEST[0])[:, rare].mean() < fitted.probabilities(TEST[0])[:, rare].mean()
+    features = plain._vectoriser.transform(TRAIN[0])
+    reference = LogisticRegression(
+        C=plain.c, solver="liblinear", dual=True, tol=1e-2, max_iter=10, random_state=0
+    )
+    with pytest.warns(Warning):
+        reference.fit(features, TRAIN[1][:, rare])
+    ours = plain._weights[:, list(plain._fitted).index(rare)]
+    np.testing.assert_allclose(ours, reference.coef_[0], rtol=1e-4, atol=1e-6)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import random
 import re
 
@@ -16,7 +17,7 @@ from emr_fl_shared.text.confusions import (
 from emr_fl_shared.text.edits import Edit, apply_edits, fits
 from emr_fl_shared.text.guard import Guard
 from emr_fl_shared.text.lexicon import load_lexicon
-from emr_fl_shared.text.noise import make_noisy, plan_noise
+from emr_fl_shared.text.noise import KINDS, Kind, make_noisy, noise_of_kind, plan_noise
 
 FINDINGS = [
     term.term
@@ -112,6 +113,74 @@ def test_every_replacement_is_on_the_evaluation_side() -> None:
                 assert end - start == 1
                 seen.add("dropped" if new == "" else "debris")
     assert seen == {"character", "wording", "dropped", "debris"}
+
+
+@pytest.mark.parametrize(
+    ("rate", "seed", "digest"),
+    [
+        (0.1, 2026, "345ee65422c383de98bd04b5f78237a068f84fd1ade5d2995fe95b951b474892"),
+        (0.3, 5, "c4856b903a168b30cf74f15665b0e04c32e1270d02670b97be0643bb10beb740"),
+    ],
+)
+def test_the_noisy_set_never_changes(rate: float, seed: int, digest: str) -> None:
+    """Scores of finished runs are on these very texts."""
+    noisy = make_noisy(TEXTS, rate=rate, seed=seed)
+    assert hashlib.sha256("\n".join(noisy).encode()).hexdigest() == digest
+
+
+READ = [Guard(remember=0).read(text) for text in TEXTS]
+FEW_PLACES = ("abbreviation",)
+"""Kinds that can't reach every rate."""
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_kind_reaches_its_rate_or_says_so(kind: Kind, rate: float) -> None:
+    noisy, touched = noise_of_kind(READ, kind, rate=rate, seed=1)
+    assert len(noisy) == len(TEXTS)
+    assert touched == pytest.approx(rate, rel=0.2) if kind not in FEW_PLACES else 0 < touched < 1.3 * rate
+    assert noise_of_kind(READ, kind, rate=rate, seed=1)[0] == noisy
+    assert noise_of_kind(READ, kind, rate=rate, seed=2)[0] != noisy
+    assert noise_of_kind(READ, kind, rate=0.0, seed=1) == (TEXTS, 0.0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_kind_touches_what_bears_the_meaning(kind: Kind) -> None:
+    for text, noisy in zip(TEXTS, noise_of_kind(READ, kind, rate=0.3, seed=3)[0], strict=True):
+        for pattern in (r"\[[A-Z_]+\]", r"\d", "[左右]"):
+            assert re.findall(pattern, noisy) == re.findall(pattern, text)
+        assert noisy.count("否认") == 1 and "加重" in noisy and "无明显诱因" in noisy
+
+
+def test_mixed_is_the_noisy_set() -> None:
+    assert noise_of_kind(READ, "mixed", rate=0.1, seed=2026)[0] == make_noisy(TEXTS, seed=2026)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_kind_uses_a_replacement_of_training(kind: Kind) -> None:
+    """Character by character against the tables of the training side."""
+    weights = {"deletion": "drop", "width": "debris"}.get(kind, kind)
+    for index, analysis in enumerate(READ):
+        planned = {} if kind == "mixed" else {"weights": {weights: 1.0}}
+        for start, end, new in plan_noise(analysis, 0.3, random.Random(index), **planned)[0]:
+            old = analysis.text[start:end]
+            assert new not in (*homophones("train").get(old, ()), *lookalikes("train").get(old, ()))
+            assert new not in (*term_pairs("train").get(old, ()), *unit_pairs("train").get(old, ()))
+            if kind == "insertion":
+                assert new[0] == old and new[1:] in homophones("test")[old]
+                assert new != 2 * old, "what training inserts"
+
+
+def test_a_higher_rate_adds_to_the_slips_of_a_lower_one() -> None:
+    def edits(rate: float) -> set[Edit]:
+        return set(plan_noise(READ[0], rate, random.Random(1), {"sound": 1.0})[0])
+
+    assert edits(0.05) < edits(0.1) < edits(0.2)
+
+
+def test_kinds_refuse_a_wrong_rate() -> None:
+    with pytest.raises(ValueError, match="rate"):
+        noise_of_kind(READ, "sound", rate=-0.1, seed=1)
 
 
 @pytest.mark.parametrize(

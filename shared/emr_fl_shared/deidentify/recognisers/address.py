@@ -20,7 +20,7 @@ from emr_fl_shared.deidentify.wordlists import words
 
 # Characters of place names: Chinese, but none of the words that stand in front of one.
 _C = r"[^\W\dA-Za-z_在于到从至为是系住来自去回者因及与的了往由被现曾患其我本该这那有无]"
-_UNIT = r"(?:[\dA-Za-z一二三四五六七八九十]{1,5}(?:-\d{1,4}){0,3}[ ]?(?:号楼|号院|号|栋|幢|座|弄|单元|室|楼|层|组|队|社|巷|期|区|户|支弄)|\d{1,3}#\d{2,5}(?!\d)|\d{1,3}#(?!\d)|-?\d{1,4}-\d{1,4}(?:-\d{1,4})?|(?<=[元楼栋幢座层])\d{2,5}(?!\d))"
+_UNIT = r"(?:[\dA-Za-z一二三四五六七八九十]{1,5}(?:-\d{1,4}){0,3}[ ]?(?:号楼|号院|号|栋|幢|座|弄|单元|室|房|楼|层|村民小组|小组|组|队|社|巷|期|区|户|支弄)|\d{1,3}#\d{2,5}(?!\d)|\d{1,3}#(?!\d)|-?\d{1,4}-\d{1,4}(?:-\d{1,4})?|(?<=[元楼栋幢座层])\d{2,5}(?!\d))"
 _WAY = r"(?:大街|大道|街道|胡同|公路|路|街|巷|弄|里弄|支路|环路)"
 _ESTATE = r"(?:小区|花园|花苑|家园|公寓|新村|新苑|雅苑|佳苑|嘉园|山庄|大厦|广场|社区|家属院|家属楼|宿舍|城|苑|园|庄|坊|里|湾|邨)"
 _VILLAGE = r"(?:镇|乡|街道|苏木|民族乡|村|(?:屯|庄|寨)(?!村)|嘎查|社区|自然村|行政村|办事处|农场|林场)"
@@ -45,6 +45,16 @@ _NO_VALUE = re.compile(
 _SHAPE = re.compile(r"[省市区县旗镇乡村路街巷弄号栋幢座室屯庄组队寨苑园楼盟州]")
 _STREET = re.compile(rf"{_C}{{2,8}}{_WAY}(?:{_C}{{0,8}}{_UNIT})+")
 _BUILDING = re.compile(rf"{_C}{{2,10}}{_ESTATE}(?:{_UNIT})+")
+# Two streets that cross, with what stands there; a company of a farm corps.
+_CROSSING = re.compile(
+    rf"{_C}{{2,8}}{_WAY}[与和]{_C}{{2,8}}{_WAY}(?:交叉口|交汇处|路口|口)(?:[东西南北]{{0,2}}侧?)(?:{_C}{{2,8}}{_ESTATE})?(?:{_UNIT})*"
+)
+_CORPS = re.compile(
+    r"(?:新疆)?(?:生产建设)?兵团第?[一二三四五六七八九十\d]{1,3}师(?:\d{1,3}团)?(?:\d{1,3}连)?|(?<![一-鿿])\d{1,3}团\d{1,3}连"
+)
+_COUNTY_OF = re.compile(
+    r"(?:户籍|籍贯|参保地|原籍|祖籍|户口|来自|[\d日号月]自)[ ]?[:]?[ ]?([一-鿿]{2,14}?[县旗市区州])(?=[,。;、 )\n]|返|$)|(?<=[,是:])([一-鿿]{2,12}?[县旗市])(?=的?人[,。; ]|的人)"
+)
 _COUNTY = re.compile(
     rf"(?:{_C}{{1,6}}[县旗]|{_C}{{1,5}}[市区])(?:{_C}{{1,6}}?{_VILLAGE}){{1,4}}(?:{_C}{{0,6}}{_UNIT})*"
     rf"|{_C}{{1,5}}[镇乡](?:{_C}{{1,5}}?(?:村|[屯庄寨](?!村)))(?:{_C}{{0,4}}{_UNIT})*"
@@ -60,7 +70,7 @@ _HAS_CUE = re.compile(
     r"[址居住籍户出生老来家搬迁](?:(?<=[址居住籍搬迁])|(?<=户)口|(?<=出)生|(?<=生)于|(?<=老)家|(?<=来)自|(?<=家)[在中])"
 )
 _ANY = re.compile(
-    r"[省市区县旗镇乡村路街巷弄栋幢室屯庄寨址住籍居园苑城邨#号生老保](?:(?<![号生老保])|(?<=\d号)|(?<=生)[地于]|(?<=老)家|(?<=保)地)"
+    r"[省市区县旗镇乡村路街巷弄栋幢室房屯庄寨址住籍居园苑城邨团#号生老保](?:(?<![号生老保])|(?<=\d号)|(?<=生)[地于]|(?<=老)家|(?<=保)地)"
 )
 
 
@@ -113,6 +123,11 @@ class Address:
                 yield Span(match.start(), match.end(), "ADDRESS", 0.9)
             for match in self._long.finditer(text):
                 yield Span(match.start(), match.end(), "ADDRESS", 0.91)
+        for pattern in (_CROSSING, _CORPS):
+            for match in pattern.finditer(text):
+                yield Span(match.start(), match.end(), "ADDRESS", 0.9)
+        for match in _COUNTY_OF.finditer(text):
+            yield Span(*match.span(match.lastindex or 0), "ADDRESS", 0.85)
         for hint, pattern in ((_HAS_STREET, _STREET), (_HAS_BUILDING, _BUILDING), (_HAS_VILLAGE, _COUNTY)):
             for match in pattern.finditer(text) if hint.search(text) else ():
                 start = self._trim(text, match.start(), match.end())

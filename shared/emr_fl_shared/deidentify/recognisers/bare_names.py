@@ -7,6 +7,8 @@ phone     a name directly before a telephone number
 asked     由张建国签署 · 找李建华
 free      a common surname and typical given characters with a boundary beside them
 dotted    names of other peoples written with · (阿依古丽·买买提)
+sounds    four characters and more that write the sounds of such names, with a boundary on both sides (古丽米热)
+called    乳名壮壮, 患者姓谢, 老胡来诊
 ========  ==========================================================================
 
 A rare surname in the middle of a sentence stays unseen unless the row's own columns say it (`known`).
@@ -22,7 +24,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from emr_fl_shared.deidentify.name_shape import CHINESE, ClinicalWords, is_chinese, name_shape
+from emr_fl_shared.deidentify.name_shape import BEFORE_NAMES, CHINESE, ClinicalWords, is_chinese, name_shape
 from emr_fl_shared.deidentify.registry import register
 from emr_fl_shared.deidentify.spans import Span
 from emr_fl_shared.deidentify.wordlists import characters
@@ -49,11 +51,18 @@ _PHONE = re.compile(r"1[3-9]\d[- ]?\d{4}")
 _BEFORE_PHONE = re.compile(
     rf"([{CHINESE}]{{2,4}})(?:\([^)\n]{{1,6}}\))?[ ,:]{{0,2}}(?:电话|手机|tel)?[ :]{{0,2}}$"
 )
+_CALLED = re.compile(
+    rf"(?:乳名|小名|奶名|昵称|绰号|外号|网名|化名|花名)[为叫是:]{{0,2}}[ \"]?([{CHINESE}]{{2,3}})(?=[,。;、)\" \n(]|$)"
+)
+_TWICE = re.compile(
+    rf"(?<![{CHINESE}])([{CHINESE}])\1(?=[爸妈](?![叫喊])|奶奶|爷爷|姥姥|外婆|家长|来诊|复诊|发?热)"
+)
+_SURNAME_ONLY = re.compile(rf"(?<![同贵])姓[ ]?([{CHINESE}])(?=[,。;、)(\n]|$)")
+_FAMILIAR = re.compile(
+    rf"(?<![{CHINESE}])[老小]([{CHINESE}])(?=来[诊院电复]|复诊|就诊|自?诉|因|说|今[日天晨早]|昨[日天晚]|[,:])"
+)
 _LEFT_OF_CALLED = frozenset("属人子女妻夫父母弟妹兄姐者系友儿")
 _ASKED = re.compile(rf"[由找请据]([{CHINESE}]{{3,4}})(?![{CHINESE}])")
-_LEFT = frozenset(
-    "爸妈经给致示告工公婆东弟妹让叫诉床号名@是系知访托陪由找请问据向与跟和及时者人子女妻夫父母弟妹兄姐儿孙友属伴员生师"
-)
 _AFTER = re.compile(
     r"因|于|自[诉述]|诉|代诉|代述|神志|神清|陪|搀|回忆|在旁|补充|签|表示|要求|说|称|告知|电话|联系|昨|今[日晨晚天]|男|女|同意|拒绝|"
     r"入院|来诊|就诊|复诊|突发|反复|之[子女妻夫父母]"
@@ -78,6 +87,7 @@ class BareNames:
     def __init__(self) -> None:
         self._shape = name_shape()
         self._foreign = characters("transliteration.txt")
+        self._foreign_run = re.compile(f"[{''.join(sorted(self._foreign))}]{{4,8}}")
         shape = self._shape
         one, first, second, given = (
             "".join(sorted(characters))
@@ -120,6 +130,8 @@ class BareNames:
                 yield Span(start, end, "PATIENT_NAME", 0.8)
         if _DOT_BETWEEN.search(text):
             yield from self._dotted(text)
+        yield from self._sounds(text, clinical)
+        yield from self._called(text, clinical)
 
     def _opening(self, text: str, start: int, end: int, clinical: ClinicalWords) -> Iterator[Span]:
         """A clause that opens with nothing but a name and a comma; with the sex behind it less is asked of the name."""
@@ -180,7 +192,7 @@ class BareNames:
             start = match.start()
             surname = shape.surname(text, start)
             clear = surname == 2 or text[start] in shape.clear
-            left = start == 0 or not is_chinese(text[start - 1]) or text[start - 1] in _LEFT
+            left = start == 0 or not is_chinese(text[start - 1]) or text[start - 1] in BEFORE_NAMES
             if not surname or not (clear or left):
                 continue
             for given in (2, 1) if clear or shape.is_common(text, start) else (2,):
@@ -230,7 +242,9 @@ class BareNames:
         for match in _SPACED.finditer(text):
             value = match.group().replace(" ", "")
             before = text[match.start() - 1 : match.start()]
-            bounded = (not is_chinese(before or " ") or before in _LEFT) and shape.ends(text, match.end())
+            bounded = (not is_chinese(before or " ") or before in BEFORE_NAMES) and shape.ends(
+                text, match.end()
+            )
             surname = value[0] in shape.clear or (len(value) == 3 and value[0] in shape.ambiguous)
             word = shape.words_of(value).refuse(0, len(value))
             if bounded and surname and shape.is_given(value[1:]) and not word:
@@ -254,3 +268,37 @@ class BareNames:
                 right += 1
             if at - left >= 2 and right - at - 1 >= 2:
                 yield Span(match.start() + left, match.start() + right, "PATIENT_NAME", 0.9)
+
+    def _sounds(self, text: str, clinical: ClinicalWords) -> Iterator[Span]:
+        """Characters that write the sounds of names of other peoples, between two boundaries."""
+        for match in self._foreign_run.finditer(text):
+            start, end = match.span()
+            while end - start > 3 and text[start] in BEFORE_NAMES and not _left_bounded(text, start):
+                start += 1
+            bounded = (
+                _left_bounded(text, start)
+                and self._shape.ends(text, end)
+                and "·" not in (text[start - 1 : start], text[end : end + 1])
+                and not self._shape.is_named_after(text, end)
+            )
+            if bounded and end - start >= 4 and not any(clinical.begins(at) for at in range(start, end - 1)):
+                yield Span(start, end, "PATIENT_NAME", 0.65)
+
+    def _called(self, text: str, clinical: ClinicalWords) -> Iterator[Span]:
+        """A pet name, a surname alone, and a surname behind 老 or 小."""
+        for match in _CALLED.finditer(text):
+            yield Span(*match.span(1), "PATIENT_NAME", 0.85)
+        for match in _TWICE.finditer(text):
+            if not clinical.begins(match.start()):
+                yield Span(*match.span(), "PATIENT_NAME", 0.75)
+        for match in _SURNAME_ONLY.finditer(text):
+            if self._shape.surname(text, match.start(1)):
+                yield Span(*match.span(1), "PATIENT_NAME", 0.85)
+        for match in _FAMILIAR.finditer(text):
+            if self._shape.is_clear(text, match.start(1)) and not clinical.begins(match.start()):
+                yield Span(*match.span(), "PATIENT_NAME", 0.75)
+
+
+def _left_bounded(text: str, start: int) -> bool:
+    """Whether a mark or a character that stands before names is on the left."""
+    return start == 0 or not is_chinese(text[start - 1]) or text[start - 1] in BEFORE_NAMES

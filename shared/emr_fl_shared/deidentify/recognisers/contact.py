@@ -26,6 +26,10 @@ _WECHAT = Guarded(
     r"([A-Za-z][A-Za-z0-9_-]{4,19}|(?<=[:是为号信VvXx(])[1-9]\d{5,14})(?![A-Za-z0-9_-])",
     r"[微WwVv薇加]",
 )
+# An account of a platform: letters in lower case and many digits.
+_ACCOUNT = re.compile(
+    r"(?<![A-Za-z])(?:ID|Id|id|账号|帐号|用户名|昵称)[ ]?[:是为]?[ ]?([a-z][a-z_-]{1,15}\d{4,12})(?![A-Za-z0-9])"
+)
 # The identifier that WeChat gives an account says itself what it is.
 _OWN_ID = re.compile(r"(?<![A-Za-z0-9])wxid_[a-z0-9]{6,24}")
 
@@ -41,8 +45,8 @@ class Contact:
     )
     kinds: tuple[str, ...] = ("EMAIL", "QQ", "WECHAT")
     _cues = re.compile(
-        r"[@Qq扣企微薇WwVv加](?:(?<=@)|(?<=[Qq])[Qq]|(?<=扣)扣|(?<=企)鹅|(?<=[微薇])信|(?<=[Ww])(?:[Ee][Cc][Hh][Aa][Tt]|[Xx])"
-        r"|(?<=w)eixin|(?<=V)X|(?<=v)x|(?<=[Vv])(?:[信:]| :)|(?<=加)[Vv微])"
+        r"[@Qq扣企微薇WwVv加Ii账帐户昵](?:(?<=@)|(?<=[Qq])[Qq]|(?<=扣)扣|(?<=企)鹅|(?<=[微薇])信|(?<=[Ww])(?:[Ee][Cc][Hh][Aa][Tt]|[Xx])"
+        r"|(?<=w)eixin|(?<=V)X|(?<=v)x|(?<=[Vv])(?:[信:]| :)|(?<=加)[Vv微]|(?<=[Ii])[Dd]|(?<=[账帐])号|(?<=户)名|(?<=昵)称)"
     )
 
     def find(self, text: str, known: Mapping[str, str]) -> Iterator[Span]:
@@ -55,5 +59,5 @@ class Contact:
             yield Span(match.start(1), match.end(1), "QQ", 0.97)
         for match in _OWN_ID.finditer(text):
             yield Span(match.start(), match.end(), "WECHAT", 0.96)
-        for match in _WECHAT.finditer(text):
+        for match in (*_WECHAT.finditer(text), *_ACCOUNT.finditer(text)):
             yield Span(match.start(1), match.end(1), "WECHAT", 0.97)

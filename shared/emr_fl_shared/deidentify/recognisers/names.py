@@ -79,7 +79,7 @@ _DEMOGRAPHY = ("性别", "年龄", "男", "女", "男性", "女性")
 _LEFT_OF_TITLE = frozenset(
     "管知让叫诉床名@等请由经与和及科遵随向告在找到给求诊院部室组邀示访让跟同对询系报谢据按听嘱托约见遇区楼是的被因为从将把长日今晨晚后前当者外内"
 )
-_LEFT_OF_ONE = frozenset("请由与遵随管找跟叫")
+_LEFT_OF_ONE = frozenset("请由与遵随管找跟叫的报自")
 _NOT_AFTER_FORM = re.compile(r"某?[医日院年月地处种些个一单校公工厂省市县区镇村店家品药病天次时人者]")
 _MASKS = frozenset("某xX*×○")
 _NEVER_ALONE = frozenset("经于从向由和与时常能都应须是有无")

@@ -35,6 +35,10 @@ _BED = Guarded(
     r"|(?<![\d.\-~+])(?<!(?<![\d-])\d/)(?<!(?<![\d-])\d\d/)(?:[A-Z加]|ICU|EICU|CCU|NICU|抢|观|监)?[+-]?\d{1,4}[A-Za-z]?[ ]?(?:号病床|病床|号床|床)(?=患者|患儿|头[晕痛昏]|上[腹肢感呼午]))",
     r"[床A-Z加抢观监+\-\d](?<!\d\d)(?:(?<=床)|(?=[\dA-Za-z+\- 号病]{0,16}床))",
 )
+_BED_BEHIND = Guarded(
+    r"(?:[,/ 科区月](?<!临)床|座位|机位|铺位|床位)[ ]?(?:号)?[ ]?[:]?[ ]?((?:加|[A-Z])?[+-]?\d{1,4}(?:-\d{1,3})?)(?![\d./%~×]|[ ]?(?:次|天|日|张|个|周|月|年|岁|分|小时))",
+    r"[,/ 科区月座机铺床](?=[床位])",
+)
 _BED_SHARED = re.compile(r"(?:共|有|张|增|开放|设|余|占)$")
 _PLATE = Guarded(
     r"(?<![A-Za-z0-9])[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-HJ-NP-Z][ ·.-]?"
@@ -46,7 +50,7 @@ _PASSPORT = Guarded(
     _LETTERS,
 )
 _PERMIT = Guarded(
-    r"(?<![A-Za-z0-9])[HMChmc][A-Z]?\d{8}(?:\d{2})?(?![A-Za-z0-9])",
+    r"(?<![A-Za-z0-9])[HMChmc][A-Z]?[ ]?\d{8}(?:\d{2})?(?![A-Za-z0-9])",
     _LETTERS,
 )
 _BANK = Guarded(
@@ -77,6 +81,10 @@ _ANY_NUMBER = Guarded(
 _ACCESSION = Guarded(
     r"(?<![\dA-Za-z.+/×*~-])(?:[A-Z]{1,4}-?)?(?:(?:19|20)\d{2}-(?!(?:19|20)\d{2}(?!\d))\d{4,7}|(?:19|20)\d{6}-\d{2,5}|(?<=[A-Z])\d{2}-\d{4,6}|[0-4]\d-\d{5})(?![\d./~-]|[ ]?[A-Za-z%×])",
     r"[A-Z\d](?<![\dA-Za-z.+/×*~-].)(?=[A-Z]{0,3}-?\d{0,8}-\d)",
+)
+# A number in brackets or alone behind what was taken: CT(5283939), MR(CT-282128), 影像 6164100.
+_TAKEN = re.compile(
+    r"(?:CT|MRI?|DR|CR|PSG|ECT|片|镜|超声?|影像|造影)[ ]?[:(]?[ ]?((?:CT|MRI?|DR|US|XR)[ -]\d{4,10}|\d{6,10})(?![\d.A-Za-z%×])"
 )
 # A letter and six digits and more: no value of a measurement looks like it.
 _LETTER_RUN = Guarded(
@@ -154,7 +162,7 @@ class Numbers:
         if "(" in text:
             for match in _MACAO.finditer(text):
                 yield Span(match.start(1), match.end(1), "PERMIT", 0.9)
-        if "床" in text:
+        if "床" in text or "位" in text:
             yield from self._beds(text)
         if _PLATE_START.search(text):
             for match in _PLATE.finditer(text):
@@ -180,12 +188,16 @@ class Numbers:
                 yield Span(match.start(), match.end(), "BANK_CARD", 0.92)
         for match in _ACCESSION.finditer(text) if "-" in text else ():
             yield Span(match.start(), match.end(), "EXAM_NUM", 0.94)
+        for match in _TAKEN.finditer(text):
+            yield Span(match.start(1), match.end(1), "EXAM_NUM", 0.88)
         for match in _BARE.finditer(text):
             if not _TIME_STAMP.match(match.group()):
                 yield Span(match.start(), match.end(), "RECORD_NUM", 0.8)
 
     @staticmethod
     def _beds(text: str) -> Iterator[Span]:
+        for match in _BED_BEHIND.finditer(text):
+            yield Span(match.start(1), match.end(1), "BED_NUM", 0.9)
         for match in _BED.finditer(text):
             group = 1 if match.group(1) else 2
             start, end = match.span(group)

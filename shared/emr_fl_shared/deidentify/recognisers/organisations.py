@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from emr_fl_shared.deidentify.guarded import Guarded
+from emr_fl_shared.deidentify.name_shape import ClinicalWords, name_shape
 from emr_fl_shared.deidentify.registry import register
 from emr_fl_shared.deidentify.spans import Span
 from emr_fl_shared.deidentify.word_finder import WordFinder
@@ -25,7 +26,7 @@ from emr_fl_shared.deidentify.wordlists import rows, words
 _KINDS = {"hospital": "HOSPITAL", "school": "SCHOOL", "employer": "EMPLOYER"}
 _LONGEST = 22
 _NO_STOP = re.compile(
-    "回族|土家族|自来水|自治|自动化|自控|自贡|前进|前海|后勤|先锋|先进|时代|再生|有色|有机|无线|来宾|来凤|到家|到店|住建|住房|转运|转化|因特|因孚|被服|过滤|在线|从化|从江|去年|同仁|送变电|的士|家属院"
+    "于都|回族|土家族|自来水|自治|自动化|自控|自贡|前进|前海|后勤|先锋|先进|时代|再生|有色|有机|无线|来宾|来凤|到家|到店|住建|住房|转运|转化|因特|因孚|被服|过滤|在线|从化|从江|去年|同仁|送变电|的士|家属院"
 )
 _BRANCH = re.compile(
     r"[^\W\da-zA-Z的了在上工]{1,8}?(?:分公司|分店|旗舰店|加盟店|门店|店|站点|营业部|营业厅|网点|项目部|分部|分局|分厂|车间|支行|分行|分理处)(?![一-鿿]{0,1}长)"
@@ -36,6 +37,10 @@ _SHORT_HOSPITAL = Guarded(
     r"|[省市区县](?:中医|妇幼|立|人民|肿瘤|儿童|胸科|中心)院|\d{3}医院",
     r"[省市县区医中附军大\d](?=.{1,6}院)",
 )
+_TOWN_HOSPITAL = re.compile(
+    r"[^\W\da-zA-Z_于在自从由到至转送赴来前的日月号年时次曾与和及去经被出入住我本外贵该某术检位][^\W\da-zA-Z_于在自从由到至的日月号年次与和及出入住术检位]{1,2}(?:[一二三四五六七八九]院|妇保院)(?![区校子线长士内外])"
+)
+_TOWN_HOSPITAL_ENDS = re.compile(r"[一二三四五六七八九保]院")
 _VISIT = r"(?=就诊|住院|诊治|诊断|复查|手术|门诊|看病|治疗|行|查|会诊|随访|转|确诊)"
 _AFTER_HOSPITAL = re.compile(
     r"[ ]?(?:东院|西院|南院|北院|本部|分院|新院区|老院区|总院|[东西南北中]院区|.{1,4}院区)"
@@ -50,10 +55,10 @@ _ORDINAL = re.compile(
 )
 # A bed, a telephone or a member of a department behind its name; words of a stay before it. 请心内科会诊 tells of no stay.
 _PERSON_OF = re.compile(
-    r"[ ]?(?:(?:加|[A-Z]-?)?[+-]?\d{1,4}[ ]?(?:号病床|病床|号床|床)(?![边旁])|[ ]?,?[ ]?(?:电话|护士站|值班电话)[ ]?[:(]?[ ]?\d|[ ]?(?:病人|专家号?|护士站)|[ ]?[一-鿿·]{2,4}[ ]?(?:专家|主任|副主任|主治|医师|医生|教授|护士|大夫))"
+    r"[ ]?(?:(?:加|[A-Z]-?)?[+-]?\d{1,4}[ ]?(?:号病床|病床|号床|床)(?![边旁])|[ ]?,?[ ]?(?:电话|护士站|值班电话)[ ]?[:(]?[ ]?\d|[ ]?(?:病人|专家号?|护士站)|[ ]?[一-鿿·]{1,4}[ ]?(?:专家|主任|副主任|主治|医师|医生|教授|护士|大夫))"
 )
 _STAYS_IN = re.compile(
-    r"(?:[我本该贵外]院|[收转]入|收住|预约|门诊[ ]?|收治于|转至|转到|转回|[由从][^,。;\n]{0,2}|住|入住|住在|住于|就诊于|联系|[申送]请科室[ ]?[:|]?[ ]?|[送申][检请]科室[ ]?[:|]?[ ]?|会诊科室[ ]?[:|]?[ ]?|科别[ ]?[:|]?[ ]?|科室[ ]?[:|]?[ ]?|挂号[^,。;\n]{0,3}|\d床[ ,]{1,2})$"
+    r"(?:[我本该贵外]院|[收转]入|收住|(?<![好移流周运逆])转|预约|门诊[ ]?|收治于|转至|转到|转回|[由从][^,。;\n]{0,2}|住|入住|住在|住于|就诊于|联系|[申送]请科室[ ]?[:|]?[ ]?|[送申][检请]科室[ ]?[:|]?[ ]?|会诊科室[ ]?[:|]?[ ]?|科别[ ]?[:|]?[ ]?|科[ ]?室[ ]?[:|]?[ ]?|诊室[ ]?[:|]?[ ]?|(?:送检|申请|候诊|转入)科室?[ ]?|候诊[ ]|队列[ ]|抄送|挂号[^,。;\n]{0,3}|\d床[ ,]{1,2})$|(?:[到在看]|应|拟收|受邀方|反映)$(?<![现存所])"
 )
 _NO_STAY = re.compile(r"会诊|随诊|随访|复诊|就医|进一步|门诊|疾病|用药|手术史|情况|检查|专科")
 _SPECIALTY = re.compile(
@@ -79,6 +84,10 @@ _ANY_ONE = frozenset(("老家", "当地", "外地", "附近", "某", "某某", "
 # A province or county has one of these, so that the level names it: 省肿瘤医院, 县中医院, 市供电局. 县医院 alone stays.
 _ONLY_ONE = re.compile(
     r"[省市县区州盟旗](?!级|内|外)(?:[^\W\d]{2,6}(?:医院|保健院|中心|防治院|防治所)|中医院|供电局|公安局|税务局|教育局|财政局|法院|检察院|工商局|邮政局|自来水公司|燃气公司|公交公司|电力公司|烟草公司)$"
+)
+# A builder of railways, a unit of the army: the number tells which.
+_NUMBERED = re.compile(
+    r"中(?:铁|建|交|冶|电建|水电)(?:第)?[一二三四五六七八九十]{1,3}(?:局|公司)(?:[一二三四五六七八九十]公司)?|\d{5}部队"
 )
 _KIND_OF_HOSPITAL = frozenset(("人民", "中心", "住", "专科", "综合", "住院", "家", "同级", "级", "等"))
 _NO_VALUE = re.compile(r"无|不详|无业|退休|务农|农民|自由|待业|保密|个体|同上|家务|未知|暂无|学龄")
@@ -106,6 +115,7 @@ class Organisations:
         self._stop = re.compile("|".join(map(re.escape, stops)))
         self._departments = re.compile("|".join(words("departments.txt")))
         self._named: WordFinder[None] = WordFinder(dict.fromkeys(words("departments.txt")))
+        self._shape = name_shape()
         short = "|".join(words("known_hospitals.txt"))
         self._known_hospital = re.compile(rf"(?<=[于在到至赴往从由经])(?:{short}){_VISIT}")
         places = "|".join(words("places.txt"))
@@ -134,13 +144,20 @@ class Organisations:
             for match in _SHORT_HOSPITAL.finditer(text):
                 yield Span(self._with_place(text, match.start()), match.end(), "HOSPITAL", 0.9)
                 hospitals.append(match.end())
+            for match in _TOWN_HOSPITAL.finditer(text) if _TOWN_HOSPITAL_ENDS.search(text) else ():
+                yield Span(match.start(), match.end(), "HOSPITAL", 0.88)
+                hospitals.append(match.end())
+        if "中" in text or "部队" in text:
+            for match in _NUMBERED.finditer(text):
+                yield Span(*match.span(), "EMPLOYER", 0.9)
         for match in self._known_hospital.finditer(text):
             yield Span(match.start(), match.end(), "HOSPITAL", 0.9)
             hospitals.append(match.end())
         for end in hospitals:
-            department = self._departments.match(text, end)
+            begin = end + (text[end : end + 1] == " ")
+            department = self._departments.match(text, begin)
             if department:
-                yield Span(end, department.end(), "DEPARTMENT", 0.9)
+                yield Span(begin, department.end(), "DEPARTMENT", 0.9)
         yield from self._wards(text)
         yield from self._stays(text)
         yield from self._fields(text)
@@ -163,8 +180,8 @@ class Organisations:
         for stop in self._stop.finditer(prefix):
             if not any(left < stop.end() <= right for left, right in (*places, *inside)):
                 begin = stop.end()
-        # A name that holds a place begins with the place: nothing before it belongs to the name.
-        begin = next((left for left, _ in places if left >= begin), begin)
+        # A name that holds a place begins with the place: nothing before it belongs to the name, unless the place is in brackets.
+        begin = next((left for left, _ in places if left >= begin and prefix[left - 1 : left] != "("), begin)
         while begin < len(prefix) and prefix[begin] in "()":
             begin += 1
         name = prefix[begin:]
@@ -222,6 +239,7 @@ class Organisations:
         if "科" not in text and "病房" not in text:
             return
         reach = 0
+        clinical = self._shape.words_of(text)
         for start, name in self._named.longest(text):
             if start < reach:
                 continue
@@ -229,10 +247,24 @@ class Organisations:
             if _WARD.match(text, end):
                 continue  # see `_wards`
             before, behind = text[max(0, start - 8) : start], text[end : end + 14]
-            if (_PERSON_OF.match(behind) and before[-1:] not in ("请", "经")) or (
-                _STAYS_IN.search(before) and not _NO_STAY.match(behind)
-            ):
+            if (
+                before[-1:] not in ("请", "经")
+                and (_PERSON_OF.match(behind) or self._beside_name(text, start, end, clinical))
+            ) or (_STAYS_IN.search(before) and not _NO_STAY.match(behind)):
                 yield Span(start, end, "DEPARTMENT", 0.86)
+
+    def _beside_name(self, text: str, start: int, end: int, clinical: ClinicalWords) -> bool:
+        """Whether a name stands right behind the department, or right before it with the department in brackets."""
+        shape = self._shape
+        if shape.length(text, end, clinical):
+            return True
+        if text[start - 1 : start] == "(" and text[end : end + 1] == ")":
+            return any(
+                shape.length(text, first, clinical) == start - 1 - first
+                for first in (start - 4, start - 3)
+                if first >= 0
+            )
+        return False
 
     def _fields(self, text: str) -> Iterator[Span]:
         if ":" in text or "为" in text or "是" in text:

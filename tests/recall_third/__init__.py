@@ -1,0 +1,1 @@
+"""A third, independently written set of outpatient notes for measuring recall and false alarms; its misses are never looked at."""
