@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from flwr.app import Message, RecordDict
-from pydantic import Field
 
 from emr_fl_client.egress import Door, KillSwitch
 from emr_fl_client.egress.rules import (
@@ -132,15 +131,11 @@ def test_what_could_not_leave_is_refused_before_any_work(
     assert caught.value.where == f"policy.{rule}" and caught.value.exit_code == 3
 
 
-class Private(TrainRequest):
-    privacy: dict[str, Any] = Field(default_factory=dict)
-
-
 @pytest.mark.parametrize(
     ("wish", "masked", "rule"),
     [
         ({"enabled": True}, True, None),
-        ({"target_epsilon": 3.0}, True, None),
+        ({"target_epsilon": 3.0}, True, "require_dp"),
         ({"enabled": False}, True, "require_dp"),
         ({}, True, "require_dp"),
         ({"enabled": True}, False, "require_secure_aggregation"),
@@ -149,7 +144,7 @@ class Private(TrainRequest):
 def test_a_request_has_to_bring_the_protection_that_is_demanded(
     wish: dict[str, Any], masked: bool, rule: str | None
 ) -> None:
-    asks = Private.model_validate({**training().model_dump(), "privacy": wish})
+    asks = TrainRequest.model_validate({**training().model_dump(), "privacy": wish})
     check_protection(Policy(), asks)
     policy = Policy(require_dp=True, require_secure_aggregation=True)
     if rule is None:
