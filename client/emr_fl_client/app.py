@@ -11,11 +11,19 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from emr_fl_client.egress import Door
-from emr_fl_client.site import Site
+from emr_fl_client.site import Site, Trained
 from emr_fl_shared.app import from_records
 from emr_fl_shared.errors import EmrFlError, FederationError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.preparation import label_counts
+from emr_fl_shared.secure_aggregation.bodies import (
+    ConsentRequest,
+    KeysRequest,
+    MaskedReply,
+    MaskedRequest,
+    RevealRequest,
+    SharesRequest,
+)
 from emr_fl_shared.wire import (
     DescribeReply,
     DescribeRequest,
@@ -51,6 +59,11 @@ def client_app(site_of: SiteOf) -> ClientApp:
     app.query("describe")(answer(_describe))
     app.train("round")(answer(_train))
     app.evaluate("model")(answer(_evaluate))
+    app.query("secure_keys")(answer(_secure_keys))
+    app.query("secure_shares")(answer(_secure_shares))
+    app.train("masked")(answer(_masked))
+    app.query("secure_consent")(answer(_secure_consent))
+    app.query("secure_reveal")(answer(_secure_reveal))
     return app
 
 
@@ -74,7 +87,11 @@ def _train(message: Message, site: Site, door: Door) -> Message:
     request = unpack(body, TrainRequest)
     door.check(request)
     trained = site.train(request, _needed(model))
-    reply = TrainReply(
+    return door.trained(message, _train_reply(site, request, trained), trained.update, trained.shapes)
+
+
+def _train_reply(site: Site, request: TrainRequest, trained: Trained) -> TrainReply:
+    return TrainReply(
         site=site.name,
         round=request.round,
         examples=trained.examples,
@@ -91,7 +108,44 @@ def _train(message: Message, site: Site, door: Door) -> Message:
         label_counts=trained.label_counts,
         effective_labels=trained.effective_labels,
     )
-    return door.trained(message, reply, trained.update, trained.shapes)
+
+
+def _secure_keys(message: Message, site: Site, door: Door) -> Message:
+    request = unpack(from_records(message.content)[0], KeysRequest)
+    door.check_session(request)
+    return door.member(message, site.member.advertise(request))
+
+
+def _secure_shares(message: Message, site: Site, door: Door) -> Message:
+    request = unpack(from_records(message.content)[0], SharesRequest)
+    return door.member(message, site.member.share(request))
+
+
+def _masked(message: Message, site: Site, door: Door) -> Message:
+    body, model = from_records(message.content)
+    request = unpack(body, MaskedRequest)
+    door.check(request.train, masked=True)
+    trained, masked = site.train_masked(request, _needed(model))
+    reply = MaskedReply(
+        site=site.name,
+        round=request.round,
+        session=request.session,
+        sha256=masked.sha256,
+        norm_bound=masked.norm_bound,
+        signature=masked.signature,
+        trained=_train_reply(site, request.train, trained),
+    )
+    return door.masked(message, reply, masked, trained.shapes)
+
+
+def _secure_consent(message: Message, site: Site, door: Door) -> Message:
+    request = unpack(from_records(message.content)[0], ConsentRequest)
+    return door.member(message, site.member.consent(request))
+
+
+def _secure_reveal(message: Message, site: Site, door: Door) -> Message:
+    request = unpack(from_records(message.content)[0], RevealRequest)
+    return door.member(message, site.member.reveal(request))
 
 
 def _evaluate(message: Message, site: Site, door: Door) -> Message:

@@ -21,6 +21,7 @@ from emr_fl_client.controls import KeptControls
 from emr_fl_client.dataset.sampling import effective_count
 from emr_fl_client.dataset.store import RecordStore
 from emr_fl_client.kept import KeptUpdate, question_digest
+from emr_fl_client.masking import Identity, Masked, Member, SessionMemory
 from emr_fl_client.training.averaging import AveragingSettings
 from emr_fl_client.training.loop import TrainingSettings, train_round
 from emr_fl_client.training.losses import LossSettings
@@ -32,7 +33,7 @@ from emr_fl_shared.deidentify import Deidentifier
 from emr_fl_shared.deidentify.configured import files_digest, site_deidentifier
 from emr_fl_shared.deidentify.gate import is_off, measure_site, refuse_below
 from emr_fl_shared.durable import write_durably
-from emr_fl_shared.errors import EmrFlError, FederationError
+from emr_fl_shared.errors import EmrFlError, FederationError, PolicyError
 from emr_fl_shared.labels import NO_LOCAL_LABELS, Taxonomy
 from emr_fl_shared.labels.local import LocalMapping
 from emr_fl_shared.memory import peak_rss_mb
@@ -43,6 +44,7 @@ from emr_fl_shared.model.precision import choose_device, choose_precision
 from emr_fl_shared.model.tensors import load_tensors, shapes_of, tensors_of
 from emr_fl_shared.payload import CONTROL, PayloadReader, beside, pack_tensors, unpack_tensors
 from emr_fl_shared.preparation import Prepared
+from emr_fl_shared.secure_aggregation.bodies import MaskedRequest
 from emr_fl_shared.wire import EvaluateRequest, SiteScores, TrainRequest, pack
 
 Progress = Callable[[dict[str, Any]], None]
@@ -105,7 +107,7 @@ class Site:
     folder for what must survive its process (`state_folder`; what is of a record there is de-identified and sealed).
 
     `key` keys the pseudonyms; `seal_key` seals what is kept of the records, where it is not to be the same. `local_labels`: the
-    site's own mapping, its signature checked.
+    site's own mapping, its signature checked. `identity`: who it is among the members of a secure aggregation.
     """
 
     name: str
@@ -115,6 +117,7 @@ class Site:
     progress: Progress = field(default=lambda _: None, repr=False)
     seal_key: bytes | None = field(default=None, repr=False)
     local_labels: LocalMapping | None = field(default=None, repr=False)
+    identity: Identity | None = field(default=None, repr=False)
     _data: tuple[str, SiteData] | None = field(default=None, repr=False)
     _encoder: tuple[str, Encoder] | None = field(default=None, repr=False)
 
@@ -134,6 +137,35 @@ class Site:
         trained = self._train(request, model)
         kept.keep(question, trained.update, trained.figures())
         return trained
+
+    @property
+    def member(self) -> Member:
+        """This site as a member of a secure aggregation. Raises `FederationError` for a site without a key."""
+        if self.identity is None:
+            raise FederationError(
+                tr("this site has no key for secure aggregation", "本机构没有用于安全聚合的密钥")
+            )
+        memory = SessionMemory(self.state_folder, self.seal_key or self.key)
+        return Member(self.identity, memory, self.settings.policy.min_group)
+
+    def train_masked(self, request: MaskedRequest, model: bytes) -> tuple[Trained, Masked]:
+        """Train as `train` does, and mask the update for the session's participants."""
+        # whatever the server calls the run: the same request and model give the same update
+        question = question_digest(pack(request.train.model_copy(update={"run": "-"})), model)
+        self.member.accept(request, question)
+        labels = len(Taxonomy.from_json(request.train.taxonomy).labels)
+        trained = self.train(request.train, model)
+        for name in request.label_tensors:
+            if trained.shapes.get(name, (0,))[:1] != (labels,):
+                raise PolicyError(
+                    tr("a tensor that has no row per label", "该张量并非每个标签一行"), where=name
+                )
+        weight = {
+            "examples": float(trained.examples),
+            "even": self.member.largest_weight(request),
+            "effective_labels": trained.effective_labels or 0.0,
+        }[request.weighting]
+        return trained, self.member.mask(request, trained.update, trained.shapes, weight)
 
     def _train(self, request: TrainRequest, model: bytes) -> Trained:
         training = Training.model_validate(request.training)
@@ -157,7 +189,7 @@ class Site:
             terms=[*proximal, *([variate] if variate else [])],
             round_number=request.round,
             rounds=request.rounds,
-            seed=stream_seed(request.seed, self.name, request.round, "train"),
+            seed=stream_seed(request.seed, self.name, request.round, _purpose(request)),
             augment=augmenter.augment if augmenter else None,
             noise=noiser.augment if noiser else None,
             progress_callback=lambda step, steps, loss: self.progress(
@@ -349,6 +381,11 @@ class Site:
 def _standardised(model: Mapping[str, Any]) -> bool:
     """Whether the model of a request reads standardised texts."""
     return bool(model.get("standardise", False))
+
+
+def _purpose(request: TrainRequest) -> str:
+    """Of a round's training stream: a later attempt at a round must not repeat the draws of the first."""
+    return "train" if request.attempt == 1 else f"train|attempt {request.attempt}"
 
 
 def stream_seed(seed: int, site: str, round: int, purpose: str) -> int:

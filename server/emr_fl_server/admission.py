@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emr_fl_server.aggregation import Kept, Spool, SpooledUpdate, Strategy, advance, compare_norms
+from emr_fl_server.aggregation import Kept, Spool, Strategy, advance, compare_norms
 from emr_fl_shared.durable import storage_error
 from emr_fl_shared.errors import DataError, EmrFlError, FederationError, PolicyError
 from emr_fl_shared.messages import tr
-from emr_fl_shared.payload import Form
+from emr_fl_shared.payload import Form, moved_rows
 from emr_fl_shared.wire import TrainReply
 
 
@@ -40,6 +40,14 @@ class Audit:
                 os.close(descriptor)
         except OSError as error:
             raise storage_error(error, self._path.parent) from error
+
+
+class RoundFailed(FederationError):
+    """A round came to nothing; the global model is as it was, and the round can be asked for again."""
+
+
+class TooFewUpdates(RoundFailed):
+    """A round closed with fewer valid updates than `federation.min_sites`."""
 
 
 class Admission:
@@ -70,14 +78,26 @@ class Admission:
 
         Raises `EmrFlError`; nothing is stored then.
         """
+        self.check(site, round, reply)
+        if payload is None:
+            raise DataError(tr("the reply holds no update", "应答中没有更新"), where=site)
+        update = self._spool.accept(site, payload, self._weight(reply))
+        self.record(site, round, reply, len(payload), norm=update.norm, examples=reply.examples)
+
+    def record(self, site: str, round: int, reply: TrainReply, size: int, **details: object) -> None:
+        """Count an update of `size` bytes that was checked and is kept, here or in a masked sum."""
+        self.accepted[site] = reply
+        self.bytes_up += size
+        self._audit.write("accepted", site=site, round=round, bytes=size, **details)
+
+    def check(self, site: str, round: int, reply: TrainReply) -> None:
+        """Check what a reply says beside its update. Raises `EmrFlError`."""
         if reply.site != site or reply.round != round:
             raise FederationError(
                 tr("the reply is not the one that was asked for", "应答与请求不符"),
                 got=f"{reply.site}, round {reply.round}",
                 expected=f"{site}, round {round}",
             )
-        if payload is None:
-            raise DataError(tr("the reply holds no update", "应答中没有更新"), where=site)
         if reply.payload != self._form:
             raise DataError(
                 tr("another kind of payload", "载荷类型不符"), got=reply.payload, expected=self._form
@@ -89,12 +109,6 @@ class Admission:
                 got=f"{len(counts)}, max {max(counts, default=0)}",
                 expected=f"{self._labels}, max {reply.examples}",
             )
-        update = self._spool.accept(site, payload, self._weight(reply))
-        self.accepted[site] = reply
-        self.bytes_up += len(payload)
-        self._audit.write(
-            "accepted", site=site, round=round, bytes=len(payload), norm=update.norm, examples=reply.examples
-        )
 
     def _weight(self, reply: TrainReply) -> float:
         if self._weighting == "even":
@@ -162,21 +176,12 @@ class Admission:
         updates = self._spool.updates
         if not label_tensors:
             return advance(strategy, model, kept, updates)
-        masks = {update.site: moved_rows(update, label_tensors) for update in updates}
+        masks = {}
+        for update in updates:
+            with update.open() as reader:
+                masks[update.site] = moved_rows(reader, label_tensors)
         return advance(strategy, model, kept, updates, row_masks=masks, row_tensors=label_tensors)
 
     def discard(self) -> None:
         """Delete the spooled updates."""
         self._spool.clear()
-
-
-def moved_rows(update: SpooledUpdate, label_tensors: Sequence[str]) -> NDArray[np.bool_]:
-    """bool [K]: labels whose output row the site's update moved — it masks the others out of its loss."""
-    moved: NDArray[np.bool_] | None = None
-    with update.open() as reader:
-        for name in label_tensors:
-            tensor = reader.read(name)
-            rows = (tensor.reshape(tensor.shape[0], -1) != 0).any(axis=1)
-            moved = rows if moved is None else moved | rows
-    assert moved is not None
-    return moved

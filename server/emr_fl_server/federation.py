@@ -27,9 +27,14 @@ from emr_fl_shared.metrics import Decision
 from emr_fl_shared.model.encoder import label_row_parameters
 from emr_fl_shared.model.tensors import tensors_of
 from emr_fl_shared.payload import beside, pack_tensors
+from emr_fl_shared.secure_aggregation.parameters import FEWEST_SURVIVORS, Parameters
+from emr_fl_shared.secure_aggregation.statements import SignedRegistry, Trust
 from emr_fl_shared.wire import MOST, DescribeReply, EvaluateRequest, TrainReply, TrainRequest
 
 Tensors = dict[str, NDArray[np.float32]]
+
+ATTEMPTS = "secure-attempts.json"
+"""In the run folder: attempts at a round of secure aggregation that can't be asked for again."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +199,9 @@ class Federation:
     """Whether sites may come late and come back: then the federation waits for them instead of ending."""
     presence: Presence = field(default_factory=AlwaysThere)
     stop_requested: Callable[[], bool] = lambda: False
+    trust: Trust | None = None
+    """Whose signatures count, and the registry of the sites' keys: for secure aggregation."""
+    signed_registry: Callable[[], SignedRegistry] | None = None
     _found: Checkpoint | None = field(default=None, repr=False)
     """The checkpoint to take up, between `agree` and `start`."""
 
@@ -217,6 +225,34 @@ class Federation:
     @property
     def min_sites(self) -> int:
         return self.settings.federation.min_sites
+
+    @property
+    def masked(self) -> bool:
+        """Whether updates come masked and only their sum is seen."""
+        return self.settings.privacy.secure_aggregation.enabled
+
+    def parameters(self) -> Parameters:
+        """What the members of a masked sum agree on."""
+        secure = self.settings.privacy.secure_aggregation
+        return Parameters(**secure.model_dump(exclude={"enabled"}))
+
+    @property
+    def fewest_survivors(self) -> int:
+        """Fewest updates of a masked sum."""
+        return max(self.min_sites, FEWEST_SURVIVORS)
+
+    def attempt(self, number: int) -> int:
+        """Which attempt at round `number` comes next: each that may have come to a sum is followed by one with new draws."""
+        try:
+            known = json.loads((self.folder / ATTEMPTS).read_bytes())
+            return int(known["spent"]) + 1 if int(known["round"]) == number else 1
+        except FileNotFoundError:
+            return 1
+
+    def spend_attempt(self, number: int) -> None:
+        """Remember, on disk, that this attempt can't be asked for again. Raises `StorageError`."""
+        spent = {"round": number, "spent": self.attempt(number)}
+        write_durably(self.folder / ATTEMPTS, [json.dumps(spent).encode()])
 
     @property
     def expected_sites(self) -> int:
@@ -363,6 +399,7 @@ class Federation:
             if aggregation.weighting == "effective_labels"
             else None,
             label_counts=self._label_counts(state),
+            attempt=self.attempt(number) if self.masked else 1,
         )
 
     def _label_counts(self, state: FederationState) -> list[int] | None:

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from flwr.serverapp import Grid
 
+from emr_fl_server.admission import Admission, RoundFailed, TooFewUpdates
+from emr_fl_server.aggregation import advance_by
 from emr_fl_server.asking import Asking, ask
-from emr_fl_server.federation import Federation, FederationState, evaluated
+from emr_fl_server.federation import Federation, FederationState, Tensors, evaluated
+from emr_fl_server.masked_round import masked_means
 from emr_fl_server.roster import Roster
-from emr_fl_shared.errors import EmrFlError, FederationError, PolicyError, StorageError
+from emr_fl_shared.errors import EmrFlError, PolicyError, StorageError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.wire import EVALUATE, TRAIN, EvaluateReply, SiteScores, TrainReply
 
@@ -50,7 +54,7 @@ def run_rounds(roster: Roster, federation: Federation, observer: Observer) -> Fe
         try:
             state = run_round(roster, federation, observer, state)
             failures = 0
-        except TooFewUpdates as error:
+        except RoundFailed as error:
             if not federation.waits:
                 raise
             failures += 1
@@ -60,18 +64,55 @@ def run_rounds(roster: Roster, federation: Federation, observer: Observer) -> Fe
     return state
 
 
-class TooFewUpdates(FederationError):
-    """A round closed with fewer valid updates than `federation.min_sites`; the global model is as it was."""
+@dataclass(frozen=True)
+class _Stepped:
+    """What a round's updates made of the model, and what it took."""
+
+    tensors: Tensors
+    kept: dict[str, Tensors]
+    train_wall: float
+    aggregate: float
+    model_bytes: int
 
 
 def run_round(
     roster: Roster, federation: Federation, observer: Observer, state: FederationState
 ) -> FederationState:
-    """One round; returns the state after it, which is on disk by then. Raises `TooFewUpdates` or `PolicyError`."""
+    """One round; returns the state after it, which is on disk by then. Raises `RoundFailed` (`TooFewUpdates`) or `PolicyError`."""
     number = state.round + 1
     nodes = roster.present()
     observer.round_started(number, federation.rounds, sorted(nodes))
-    # 1 · the global model to every site
+    admission = federation.admission(number, state)
+    # 1 · the global model to every site, 2 · the replies, 3 · the next global model
+    step = _masked if federation.masked else _each
+    stepped = step(roster, federation, observer, state, admission, nodes)
+    kept = federation.averaged(number, state, stepped.tensors, stepped.kept)
+    # 4 · the new global model on the held-out sets, 5 · the checkpoint: from here on the round is done
+    began = time.monotonic()
+    scores = federation.evaluate(evaluated(stepped.tensors, kept), admission.accepted)
+    timing = {
+        "train_wall_s": stepped.train_wall,
+        "aggregate_s": stepped.aggregate,
+        "evaluate_s": time.monotonic() - began,
+        "bytes_down": stepped.model_bytes * len(nodes),
+    }
+    state = state.after(number, stepped.tensors, kept, scores, admission, timing)
+    federation.save(state)
+    admission.discard()
+    observer.round_ended(state.history[-1])
+    return state
+
+
+def _each(
+    roster: Roster,
+    federation: Federation,
+    observer: Observer,
+    state: FederationState,
+    admission: Admission,
+    nodes: Mapping[str, int],
+) -> _Stepped:
+    """The updates one by one: each is seen, checked and spooled."""
+    number = state.round + 1
     model_bytes = 0
 
     def model() -> bytes:
@@ -81,13 +122,12 @@ def run_round(
         return payload
 
     asking = Asking(TRAIN, federation.train_request(number, state), model, federation.deadline)
-    admission = federation.admission(number, state)
 
     def enough() -> bool:
         return federation.enough(len(admission.accepted))
 
     answers = ask(roster.grid, nodes, asking, federation.presence, enough)
-    # 2 · each reply as it comes: checked alone, spooled, dropped from memory
+    # each reply as it comes: checked alone, spooled, dropped from memory
     began = time.monotonic()
     for answer in answers:
         try:
@@ -104,7 +144,7 @@ def run_round(
         admission.late(site, number)
         observer.late(site)
     train_wall = time.monotonic() - began
-    # 3 · checked against each other, averaged in site-name order
+    # checked against each other, averaged in site-name order
     observer.aggregating(number)
     began = time.monotonic()
     for site, reason in admission.compare(number, federation.max_norm_ratio).items():
@@ -122,23 +162,26 @@ def run_round(
             ),
         )
     strategy = federation.strategy(len(admission.accepted))
-    tensors, stepped = admission.fold(strategy, state.tensors, state.kept, federation.label_rows())
-    kept = federation.averaged(number, state, tensors, stepped)
-    aggregate = time.monotonic() - began
-    # 4 · the new global model on the held-out sets, 5 · the checkpoint: from here on the round is done
+    tensors, kept = admission.fold(strategy, state.tensors, state.kept, federation.label_rows())
+    return _Stepped(tensors, kept, train_wall, time.monotonic() - began, model_bytes)
+
+
+def _masked(
+    roster: Roster,
+    federation: Federation,
+    observer: Observer,
+    state: FederationState,
+    admission: Admission,
+    nodes: Mapping[str, int],
+) -> _Stepped:
+    """The updates as a masked sum: none of them is seen (docs/secure-aggregation.md)."""
     began = time.monotonic()
-    scores = federation.evaluate(evaluated(tensors, kept), admission.accepted)
-    timing = {
-        "train_wall_s": train_wall,
-        "aggregate_s": aggregate,
-        "evaluate_s": time.monotonic() - began,
-        "bytes_down": model_bytes * len(nodes),
-    }
-    state = state.after(number, tensors, kept, scores, admission, timing)
-    federation.save(state)
-    admission.discard()
-    observer.round_ended(state.history[-1])
-    return state
+    means, model_bytes = masked_means(roster.grid, federation, observer, state, admission, nodes)
+    train_wall = time.monotonic() - began
+    began = time.monotonic()
+    strategy = federation.strategy(len(admission.accepted))
+    tensors, kept = advance_by(strategy, state.tensors, state.kept, means)
+    return _Stepped(tensors, kept, train_wall, time.monotonic() - began, model_bytes)
 
 
 def evaluate_at_sites(

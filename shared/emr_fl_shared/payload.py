@@ -17,7 +17,7 @@ before a tensor is read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -184,6 +184,28 @@ class PayloadReader:
                     got=f"{found[name][0]} {found[name][1]}",
                     expected=f"{dtype} {tuple(shape)}",
                 )
+
+
+def squared_norm(tensor: Float32) -> float:
+    """Σ v² in float64: the largest fp32 squared does not overflow there."""
+    flat = tensor.reshape(-1)
+    total = 0.0
+    for begin in range(
+        0, flat.size, 2**20
+    ):  # widened in pieces, so that no second tensor of twice the size appears
+        piece = flat[begin : begin + 2**20].astype(np.float64)
+        total += float(piece @ piece)
+    return total
+
+
+def moved_rows(reader: PayloadReader, label_tensors: Sequence[str]) -> NDArray[np.bool_]:
+    """bool [K]: labels whose output row the update moved — its site masks the others out of its loss. [0] without such tensors."""
+    moved: NDArray[np.bool_] | None = None
+    for name in label_tensors:
+        tensor = reader.read(name)
+        rows = (tensor.reshape(tensor.shape[0], -1) != 0).any(axis=1)
+        moved = rows if moved is None else moved | rows
+    return moved if moved is not None else np.zeros(0, dtype=np.bool_)
 
 
 def to_bfloat16(values: Float32) -> NDArray[np.uint16]:

@@ -76,6 +76,8 @@ class TrainRequest(Body):
     """Where it is set, the site's update is weighed by its effective label count, which the reply has to tell."""
     label_counts: LabelCounts | None = None
     """Training records of each label at all sites that told theirs, empty while none has; `None` where nobody asks."""
+    attempt: Annotated[int, Field(ge=1)] = 1
+    """Which attempt at this round; a later one draws anew (secure aggregation sums an update once)."""
 
 
 class EvaluateRequest(Body):

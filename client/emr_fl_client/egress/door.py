@@ -18,12 +18,15 @@ from pathlib import Path
 
 from flwr.app import Message
 
+from emr_fl_client.masking import Masked
 from emr_fl_shared.app import to_records
 from emr_fl_shared.config.settings import Policy
 from emr_fl_shared.durable import storage_error
 from emr_fl_shared.errors import EmrFlError, PolicyError, SettingsError, StorageError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.payload import CONTROL, PayloadReader, beside
+from emr_fl_shared.secure_aggregation.bodies import KeysRequest, MaskedReply, SecureReply
+from emr_fl_shared.secure_aggregation.masked_payload import MaskedReader
 from emr_fl_shared.wire import (
     Body,
     DescribeReply,
@@ -66,8 +69,10 @@ class Door:
         names = [name for name in body.labels if counts.get(name, 0) >= self._policy.smallest_count]
         return self._out(request, body.model_copy(update={"labels": sorted(names)}))
 
-    def check(self, request: TrainRequest) -> None:
+    def check(self, request: TrainRequest, *, masked: bool = False) -> None:
         """Refuse, before any work, what could not leave afterwards. Raises `PolicyError`."""
+        if not masked:
+            self._check_plain()
         self._check_round(request.round)
         if request.controls:
             self._check_controls()
@@ -84,6 +89,41 @@ class Door:
                     "set policy.share_label_counts, or agree on another aggregation.weighting with the server",
                     "请设置 policy.share_label_counts，或与服务器商定其他 aggregation.weighting",
                 ),
+            )
+
+    def check_session(self, request: KeysRequest) -> None:
+        """The same for a session of secure aggregation, before the site gives out keys for it."""
+        self._check_round(request.round)
+        policy = self._policy
+        if (
+            policy.require_secure_aggregation
+            and policy.secure_aggregation_mode == "hostile"
+            and request.parameters.mode != "hostile"
+        ):
+            raise PolicyError(
+                tr(
+                    "the site's policy takes part in secure aggregation against a hostile server only",
+                    "本机构策略只参与针对恶意服务器的安全聚合",
+                ),
+                where="policy.secure_aggregation_mode",
+                got=request.parameters.mode,
+                expected="hostile",
+                do=tr(
+                    'set privacy.secure_aggregation.mode = "hostile" at the server',
+                    '请在服务器设置 privacy.secure_aggregation.mode = "hostile"',
+                ),
+            )
+
+    def _check_plain(self) -> None:
+        if self._policy.require_secure_aggregation:
+            raise PolicyError(
+                tr(
+                    "the site's policy lets updates out only masked, as part of a sum",
+                    "本机构策略只允许更新以掩码形式作为总和的一部分外传",
+                ),
+                where="policy.require_secure_aggregation",
+                got="train.round",
+                expected="privacy.secure_aggregation.enabled = true",
             )
 
     def _check_round(self, number: int) -> None:
@@ -124,6 +164,7 @@ class Door:
         that model.
         """
         self._check_round(body.round)
+        self._check_plain()
         if any(name.startswith(beside(CONTROL, "")) for name in shapes):
             self._check_controls()
         try:
@@ -131,10 +172,32 @@ class Door:
                 for name in shapes:
                     reader.read(name)
         except EmrFlError as error:
-            raise PolicyError(
-                tr("the update does not match the received model", "更新与收到的模型不符"), got=error.message
-            ) from None
-        safe = body.model_copy(
+            raise _another_model(error) from None
+        return self._out(request, self._safe(body), update, tensors=len(shapes))
+
+    def masked(
+        self, request: Message, body: MaskedReply, masked: Masked, shapes: Mapping[str, tuple[int, ...]]
+    ) -> Message:
+        """Let a masked update out: integers of the received model's `shapes` that say nothing without the others'.
+
+        Raises as `trained` does.
+        """
+        self._check_round(body.round)
+        try:
+            MaskedReader(masked.payload, shapes, masked.bits, masked.rows)
+        except EmrFlError as error:
+            raise _another_model(error) from None
+        safe = body.model_copy(update={"trained": self._safe(body.trained)})
+        return self._out(request, safe, masked.payload, tensors=len(shapes))
+
+    def member(self, request: Message, body: SecureReply) -> Message:
+        """Let a step of a secure aggregation out: keys, encrypted shares, a signature, shares. What may leave in which step is
+        the member's own rule (`masking.member`)."""
+        self._check_round(body.round)
+        return self._out(request, body)
+
+    def _safe(self, body: TrainReply) -> TrainReply:
+        return body.model_copy(
             update={
                 "received": self._scores(body.received),
                 "loss": round(body.loss, SCORE_DIGITS)
@@ -145,7 +208,6 @@ class Door:
                 "effective_labels": body.effective_labels if self._policy.share_label_counts else None,
             }
         )
-        return self._out(request, safe, update, tensors=len(shapes))
 
     def evaluated(self, request: Message, body: EvaluateReply) -> Message:
         """Let scores out, rounded, and only over enough records."""
@@ -192,7 +254,7 @@ class Door:
                 fields=sorted(given),
                 body_bytes=len(text.encode()),
                 payload_bytes=len(update) if update else 0,
-                payload_format=given.get("payload"),
+                payload_format=given.get("payload", "masked" if update else None),
                 tensors=tensors,
                 sha256=hashlib.sha256(text.encode() + (update or b"")).hexdigest(),
             )
@@ -229,6 +291,12 @@ class Door:
                     "请清理磁盘空间或修正目录权限，然后重新启动本机构",
                 ),
             ) from None
+
+
+def _another_model(error: EmrFlError) -> PolicyError:
+    return PolicyError(
+        tr("the update does not match the received model", "更新与收到的模型不符"), got=error.message
+    )
 
 
 def _plain_message(error: EmrFlError) -> str:

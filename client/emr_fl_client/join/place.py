@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from emr_fl_client.masking import Identity
 from emr_fl_client.own_key import own_key
 from emr_fl_client.own_labels import site_mapping
 from emr_fl_shared.config.loading import load_site_settings
 from emr_fl_shared.config.settings import LOCAL_LABELS_FILE, SiteSettings
 from emr_fl_shared.errors import StorageError
-from emr_fl_shared.kit import SiteKit, read_site_kit
-from emr_fl_shared.kit.keys import load_node_public_key
+from emr_fl_shared.kit import SiteKit, read_guarded, read_site_kit
+from emr_fl_shared.kit.keys import load_node_key, load_node_public_key
 from emr_fl_shared.labels.local import LocalMapping
 from emr_fl_shared.messages import tr
+from emr_fl_shared.secure_aggregation.statements import Trust
 
 PSEUDONYM_FILE = "pseudonym.key"
 RECEIPTS_FILE = "egress.jsonl"
@@ -37,6 +39,12 @@ class Place:
     def receipts(self) -> Path:
         """What left the site, a line each."""
         return self.state / "audit" / RECEIPTS_FILE
+
+    def identity(self) -> Identity:
+        """The site among the members of a secure aggregation: its node key, and the authority that signed its kit."""
+        path = self.kit.node_key_path
+        key = load_node_key(read_guarded(path, private=True), where=str(path))
+        return Identity(self.name, key, Trust(self.kit.signing_key, self.kit.document.federation_id))
 
     def pseudonym_key(self) -> bytes:
         """The site's own random key, made on first use: for pseudonyms, and for sealing what the site keeps of its records."""

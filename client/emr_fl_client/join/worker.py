@@ -39,6 +39,7 @@ def run(given: dict[str, Any]) -> NoReturn:
         place.pseudonym_key(),
         _say,
         local_labels=place.local_labels,
+        identity=place.identity(),
     )
     door = Door(place.name, place.settings.policy, place.receipts)
     app = client_app(lambda _: (site, door))

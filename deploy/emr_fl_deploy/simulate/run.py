@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from flwr.app import Context, RecordDict
 from emr_fl_deploy.run_folder import BASELINES_PENDING
 from emr_fl_deploy.simulate import baselines as beside
 from emr_fl_deploy.simulate.grid import InProcessGrid
+from emr_fl_deploy.simulate.identities import make_identities, registry_of, trust_of
 from emr_fl_deploy.simulate.sites import factories, forget_records, make_keys
 from emr_fl_server.app import Outcome, server_app
 from emr_fl_server.console import RunConsole
@@ -73,7 +75,7 @@ class Simulation:
         """Run (or continue) everything and write the run folder; returns the results."""
         began = time.monotonic()
         held_out = HeldOutSets(self.settings)
-        main = make_federation(self.settings, self.folder, held_out)
+        main = self._federation(self.settings, self.folder, held_out)
         make_keys(self.settings.sites, self.folder)
         with self._grid() as grid:
             outcome = self._rounds(main, grid, tr("federation", "联邦"))
@@ -105,6 +107,15 @@ class Simulation:
             write_results(self.folder, results)
         forget_records(self.settings.sites, self.folder)
         return results
+
+    def _federation(self, settings: Settings, folder: Path, held_out: HeldOutSets) -> Federation:
+        """A federation of this run's sites, with keys for them where their updates are masked."""
+        federation = make_federation(settings, folder, held_out)
+        if federation.masked:
+            make_identities(settings.sites, self.folder)
+            federation.trust = trust_of(self.folder)
+            federation.signed_registry = partial(registry_of, self.folder)
+        return federation
 
     @contextmanager
     def _grid(self) -> Iterator[InProcessGrid | None]:
@@ -158,7 +169,7 @@ class Simulation:
             "baseline: the same federation without augmentation and adversarial training …",
             "基线：不做数据增强与对抗训练的同一联邦 …",
         )
-        plain = make_federation(settings, self.folder / "baselines" / PLAIN, held_out)
+        plain = self._federation(settings, self.folder / "baselines" / PLAIN, held_out)
         outcome = self._rounds(plain, grid, tr("plain federation", "普通联邦"))
         self._say_attack()
         scores = build_results(

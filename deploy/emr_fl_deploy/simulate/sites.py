@@ -20,6 +20,7 @@ from emr_fl_client.own_key import own_key
 from emr_fl_client.own_labels import site_mapping
 from emr_fl_client.site import Site
 from emr_fl_deploy.simulate.grid import AppFactory
+from emr_fl_deploy.simulate.identities import forget_keys, identity_of
 from emr_fl_shared.config import Settings, SiteSettings
 
 Progress = Callable[[dict[str, Any]], None]
@@ -36,6 +37,8 @@ def make_keys(names: Iterable[str], run: Path) -> None:
 
 def forget_records(names: Iterable[str], run: Path) -> None:
     """When a run is complete: delete what its sites kept of their records, the key first. A run folder is passed on."""
+    names = list(names)
+    forget_keys(names, run)
     for name in names:
         (run / "sites" / name / SEAL_KEY).unlink(missing_ok=True)
         shutil.rmtree(run / "sites" / name / FOLDER, ignore_errors=True)
@@ -88,6 +91,7 @@ def make_site(
         progress,
         seal_key=own_key(folder / SEAL_KEY),
         local_labels=site_mapping(settings),
+        identity=identity_of(name, run),
     )
     return site, Door(name, settings.policy, run / "audit" / "sites" / f"{name}.jsonl")
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from emr_fl_shared.errors import DataError
 from emr_fl_shared.messages import tr
-from emr_fl_shared.payload import CONTROL, Float32, PayloadReader, beside
+from emr_fl_shared.payload import CONTROL, Float32, PayloadReader, beside, squared_norm
 
 NORM_FACTOR = 10.0
 """A norm above this many medians of the others is far from anything that skew between honest sites brings."""
@@ -73,18 +73,6 @@ def check_tensors(tensors: Mapping[str, Float32], shapes: Mapping[str, tuple[int
             )
         total += squared_norm(tensor)
     return math.sqrt(total)
-
-
-def squared_norm(tensor: Float32) -> float:
-    """Σ v² in float64: the largest fp32 squared does not overflow there."""
-    flat = tensor.reshape(-1)
-    total = 0.0
-    for begin in range(
-        0, flat.size, 2**20
-    ):  # widened in pieces, so that no second tensor of twice the size appears
-        piece = flat[begin : begin + 2**20].astype(np.float64)
-        total += float(piece @ piece)
-    return total
 
 
 def compare_norms(norms: Mapping[str, float], *, factor: float = NORM_FACTOR) -> dict[str, NormReport]:

@@ -19,11 +19,28 @@ from emr_fl_server.aggregation.mean import Means, RowMasks
 from emr_fl_server.aggregation.spool import SpooledUpdate
 from emr_fl_shared.errors import FederationError
 from emr_fl_shared.messages import tr
-from emr_fl_shared.payload import Float32, beside
+from emr_fl_shared.payload import Float32, Shapes, beside
 
 Tensors = Mapping[str, Float32]
 Kept = Mapping[str, Tensors]
 """What is kept from round to round: kind → name of the model's tensor → tensor of the same shape."""
+
+
+class MeanSource(Protocol):
+    """Where the mean differences of a round come from, a tensor at a time (`mean.Means`, `masked.MaskedMeans`)."""
+
+    @property
+    def shapes(self) -> Shapes:
+        """Names and shapes of all its tensors."""
+        ...
+
+    def of(self, name: str) -> Float32:
+        """The mean of one tensor, fresh."""
+        ...
+
+    def held(self, name: str) -> NDArray[np.bool_] | None:
+        """Rows of the tensor that some site holds; `None` where it has no such rows."""
+        ...
 
 
 class Strategy(Protocol):
@@ -73,7 +90,13 @@ def advance(
     Raises as `Means`, and FederationError for updates of another model and where the result overflows.
     """
     rows = [*row_tensors, *(beside(kind, name) for kind in strategy.sent for name in row_tensors)]
-    means = Means(updates, row_masks=row_masks, row_tensors=rows)
+    return advance_by(strategy, model, kept, Means(updates, row_masks=row_masks, row_tensors=rows))
+
+
+def advance_by(
+    strategy: Strategy, model: Tensors, kept: Kept, means: MeanSource
+) -> tuple[dict[str, Float32], dict[str, dict[str, Float32]]]:
+    """The same from the means, wherever they come from."""
     if means.shapes.keys() != {*model, *(beside(kind, name) for kind in strategy.sent for name in model)}:
         raise FederationError(tr("updates of another model", "更新与模型不符"))
     tensors: dict[str, Float32] = {}

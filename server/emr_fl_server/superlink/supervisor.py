@@ -236,6 +236,7 @@ class Server:
             "out": str(self.out),
             "folder": str(self.folder),
             "port": self.link.port,
+            "kit": str(self.kit.folder.resolve()),
             "sites": sorted({entry.name for entry in self._registry.entries if not entry.revoked}),
             "lang": language(),
         }

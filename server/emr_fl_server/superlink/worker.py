@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ def run(given: dict[str, Any]) -> int:
     from emr_fl_server.superlink.status import STOP_FILE, ProgressWriter
     from emr_fl_shared.config import settings_from
     from emr_fl_shared.config.loading import read_toml
+    from emr_fl_shared.kit import read_server_kit
     from emr_fl_shared.loopback import Loopback
+    from emr_fl_shared.secure_aggregation.statements import Trust, signed_registry
     from emr_fl_shared.tasks import SERVER_TASK, Endpoint, TaskQueue
 
     out = Path(given["out"])
@@ -43,6 +46,9 @@ def run(given: dict[str, Any]) -> int:
     federation = make_federation(settings, out, held_out)
     federation.site_names = tuple(given["sites"])
     federation.waits = True
+    kit = read_server_kit(Path(given["kit"]))
+    federation.trust = Trust(kit.signing_key, kit.document.federation_id)
+    federation.signed_registry = partial(signed_registry, kit.folder)
     federation.presence = FilePresence(folder)
     federation.stop_requested = (folder / STOP_FILE).exists
     with RunConsole() as console:

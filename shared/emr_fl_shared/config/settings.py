@@ -402,6 +402,31 @@ class Aggregation(Section):
     scaffold: Scaffold = Scaffold()
 
 
+class SecureAggregation(Section):
+    """Masked updates, of which the server sees the sum (docs/secure-aggregation.md)."""
+
+    enabled: bool = False
+    mode: Literal["hostile", "curious"] = "hostile"
+    """Against a server that may do anything, or one that keeps to the protocol and reads all it gets."""
+    bits: Literal[16, 32] = 32
+    """Of a masked value on the wire."""
+    clip: Annotated[float, Field(gt=0.0)] = 1.0
+    """Values of a difference are cut to ± this."""
+    max_norm: Annotated[float, Field(gt=0.0)] = 100.0
+    """L2 norm of its difference that each site keeps to and vouches for."""
+    largest_weight: Annotated[float, Field(gt=0.0)] = 100_000.0
+    """Training records (or effective labels) above which a site weighs no more."""
+
+
+class Privacy(Section):
+    secure_aggregation: SecureAggregation = SecureAggregation()
+
+
+SUMMED = ("fedavg", "fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi")
+"""Strategies that need no more than the weighted mean of the differences."""
+FEWEST_MASKED = 3
+
+
 class Policy(Section):
     """What a site lets out. It is read from the site's own settings only; a server can't change it."""
 
@@ -413,6 +438,12 @@ class Policy(Section):
     """Whether the numbers of training records of each label may leave; those below `smallest_count` leave as 0."""
     share_controls: bool = False
     """Whether the site's mean gradient may leave beside its update (SCAFFOLD)."""
+    require_secure_aggregation: bool = False
+    """Whether an update leaves only masked, as part of a sum."""
+    secure_aggregation_mode: Literal["hostile", "curious"] = "hostile"
+    """The weakest mode that counts as such."""
+    min_group: Annotated[int, Field(ge=FEWEST_MASKED)] = FEWEST_MASKED
+    """Fewest sites whose masked updates are summed with this site's."""
     max_rounds: Annotated[int, Field(ge=1)] = 10_000
     deidentification_recall: Share = 0.95
     """Below this share of planted identifiers removed, the site does not train and writes no copy; 0 switches it off."""
@@ -639,6 +670,7 @@ class Settings(Section):
     model: Model = Model()
     training: Training = Training()
     aggregation: Aggregation = Aggregation()
+    privacy: Privacy = Privacy()
     evaluation: Evaluation = Evaluation()
     server: Server = Server()
     sites: dict[str, SiteSettings] = Field(default_factory=dict)
@@ -646,6 +678,34 @@ class Settings(Section):
     @model_validator(mode="after")
     def _site_names(self) -> Settings:
         check_site_names(self.sites)
+        return self
+
+    @model_validator(mode="after")
+    def _what_a_masked_sum_can_do(self) -> Settings:
+        if not self.privacy.secure_aggregation.enabled:
+            return self
+        if self.aggregation.strategy not in SUMMED:
+            raise ValueError(
+                tr(
+                    f'aggregation.strategy = "{self.aggregation.strategy}" needs each site\'s own tensors, and privacy.secure_aggregation shows the server their sum only; use one of {", ".join(SUMMED)}',
+                    f'aggregation.strategy = "{self.aggregation.strategy}" 需要各机构各自的张量，而 privacy.secure_aggregation 只让服务器看到总和；请改用 {"、".join(SUMMED)}',
+                )
+            )
+        if self.aggregation.payload != "fp32":
+            raise ValueError(
+                tr(
+                    f'aggregation.payload = "{self.aggregation.payload}" rounds each update by scales of its own, which can\'t be summed masked; leave it at "fp32": privacy.secure_aggregation.bits decides what travels',
+                    f'aggregation.payload = "{self.aggregation.payload}" 按各自的缩放因子取整，无法在掩码下求和；请保持 "fp32"：传输位宽由 privacy.secure_aggregation.bits 决定',
+                )
+            )
+        named = len(self.sites_that_may_join())
+        if 0 < named < FEWEST_MASKED:
+            raise ValueError(
+                tr(
+                    f"privacy.secure_aggregation needs {FEWEST_MASKED} sites or more, {named} are named: a sum of two shows each the other's update",
+                    f"privacy.secure_aggregation 至少需要 {FEWEST_MASKED} 个机构，当前为 {named} 个：两个机构之和会让彼此看到对方的更新",
+                )
+            )
         return self
 
     def sites_that_may_join(self) -> list[str]:

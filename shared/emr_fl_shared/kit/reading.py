@@ -201,15 +201,30 @@ def read_registry(
         if remaining and not fitting_signatures(public_key, SITES_DOMAIN, data, signature):
             time.sleep(0.05)  # replaced twice between the two reads: read again
             continue
-        verify_signed_file(public_key, SITES_DOMAIN, data, signature, where=str(path))
         break
-    document = parse_document(RegistryDocument, data, where=str(path))
+    return check_registry(
+        data, signature, public_key, where=str(path), at_least=at_least, federation_id=federation_id
+    )
+
+
+def check_registry(
+    data: bytes,
+    signature: bytes,
+    public_key: Ed25519PublicKey,
+    *,
+    where: str,
+    at_least: int = 0,
+    federation_id: str | None = None,
+) -> Registry:
+    """A registry of sites from the contents of `sites.json` and `sites.json.sig`, wherever they came from; see `read_registry`."""
+    verify_signed_file(public_key, SITES_DOMAIN, data, signature, where=where)
+    document = parse_document(RegistryDocument, data, where=where)
     if federation_id is not None and document.federation_id != federation_id:
-        raise _other_federation(path)
+        raise _other_federation(where)
     if document.revision < at_least:
         raise PolicyError(
             tr("an older list of sites in place of a newer one", "机构名单被换成了旧版本"),
-            where=str(path),
+            where=where,
             got=str(document.revision),
             expected=tr(f"revision {at_least} or later", f"版本 {at_least} 或更新"),
             do=tr(
@@ -217,7 +232,7 @@ def read_registry(
                 "请从协调方的 KITS/server 重新复制 sites.json 与 sites.json.sig",
             ),
         )
-    return Registry.of(document, where=str(path))
+    return Registry.of(document, where=where)
 
 
 def _read_signed(
@@ -303,9 +318,9 @@ def _other_key(path: Path) -> PolicyError:
     )
 
 
-def _other_federation(path: Path) -> PolicyError:
+def _other_federation(where: str) -> PolicyError:
     return PolicyError(
         tr("the list of sites of another federation", "这是另一个联邦的机构名单"),
-        where=str(path),
+        where=where,
         do=tr("copy the files of KITS/server together", "请成套复制 KITS/server 中的文件"),
     )
