@@ -74,7 +74,11 @@ def build_results(
         },
         "cost": {**summed_cost(last.history), **cost},
         "baselines": {},
-        "privacy": {"epsilon": None, "delta": None},
+        "privacy": {
+            "epsilon": None,
+            "delta": None,
+            "secure_aggregation": settings.privacy.secure_aggregation.mode if federation.masked else None,
+        },
         "history": list(last.history),
         "per_label": [
             {

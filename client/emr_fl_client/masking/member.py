@@ -165,9 +165,9 @@ class Member:
             SignedRegistry(request.registry, request.registry_signature),
             at_least=self._memory.revision(trust.federation_id),
         )
-        self._memory.saw(trust.federation_id, registry.revision)
         keys = node_keys(registry, names)
         check_advertisements(session.setting, members, keys)
+        self._memory.saw(trust.federation_id, registry.revision)
         transcript = transcript_of(session.setting, members)
         t = threshold(len(members), session.parameters.mode)
         seeds = split(bytes.fromhex(secrets.seed), t, len(members))
@@ -233,7 +233,8 @@ class Member:
         self._enough(participants, session, "participants")
         if session.question and (session.question, session.received) != (question, received):
             raise _second_question("masked")
-        self._memory.keep(session.model_copy(update={"question": question, "received": received}))
+        if not session.question:
+            self._memory.keep(session.model_copy(update={"question": question, "received": received}))
 
     def mask(self, request: MaskedRequest, update: bytes, shapes: Shapes, weight: float) -> Masked:
         """The update as a masked vector; `accept` comes first. The same update gives the same bytes, another one is refused."""
