@@ -38,7 +38,9 @@ def update_of(parameters: int, seed: int) -> Tensors:
     while left:
         size = min(left, ROWS * 3072)
         shape = (ROWS, size // ROWS) if size % ROWS == 0 else (size,)
-        tensors[f"layer-{len(tensors):03d}"] = draw.standard_normal(shape, dtype=np.float32) * np.float32(1e-3)
+        tensors[f"layer-{len(tensors):03d}"] = draw.standard_normal(shape, dtype=np.float32) * np.float32(
+            1e-3
+        )
         left -= size
     return tensors
 
@@ -82,7 +84,9 @@ def plain(parameters: int, names: list[str], folder: Path) -> tuple[Clock, int]:
     return clock, size
 
 
-def masked(parameters: int, names: list[str], folder: Path, bits: int, mode: str, gone: int) -> tuple[Clock, int, int]:
+def masked(
+    parameters: int, names: list[str], folder: Path, bits: int, mode: str, gone: int
+) -> tuple[Clock, int, int]:
     """The same masked, `gone` sites dropping out after they shared; bytes of one vector, and of a site's small messages."""
     group = Group(folder, names, PARAMETERS.model_copy(update={"bits": bits, "mode": mode}))
     session = group.session()

@@ -54,7 +54,7 @@ def _card(results: Results, figures: Figures, language: str) -> list[str]:
         (t("Beside it", "对照"), _baselines(results, figures, language)),
         (t("Calibration and decision", "校准与判定"), _calibration(results, figures, t)),
         (t("Limits", "局限"), _limits(results, t)),
-        (t("Privacy", "隐私"), _privacy(figures, t)),
+        (t("Privacy", "隐私"), _privacy(results, figures, t)),
         (t("Training", "训练"), _training(results, figures, t)),
     ):
         if body:
@@ -268,16 +268,24 @@ def _limits(results: Results, t: Any) -> list[str]:
     return lines
 
 
-def _privacy(figures: Figures, t: Any) -> list[str]:
+def _privacy(results: Results, figures: Figures, t: Any) -> list[str]:
     epsilon, delta = figures.of("general", "privacy", "epsilon"), figures.of("general", "privacy", "delta")
+    lines = []
+    if (mode := results.get("privacy", "secure_aggregation")) in ("hostile", "curious"):
+        said = t("the server saw sums of updates only, mode", "服务器只看到更新的总和，模式")
+        lines.append(t("- Secure aggregation: ", "- 安全聚合：") + f"{said} {mode}")
     if epsilon:
-        return [t("- Differential privacy: ", "- 差分隐私：") + f"ε = {epsilon.text}, δ = {delta.text}"]
+        return [
+            *lines,
+            t("- Differential privacy: ", "- 差分隐私：") + f"ε = {epsilon.text}, δ = {delta.text}",
+        ]
     return [
+        *lines,
         t(
             "- No differential privacy. A model can reveal whether a record took part in its training; give it only to those "
             "who may know that.",
             "- 未使用差分隐私。模型可能泄露某条记录是否参与训练；仅可提供给有权知晓者。",
-        )
+        ),
     ]
 
 

@@ -24,6 +24,7 @@ from pydantic import (
 from emr_fl_shared.config.addresses import server_address
 from emr_fl_shared.errors import SettingsError
 from emr_fl_shared.messages import tr
+from emr_fl_shared.secure_aggregation.parameters import FEWEST_SURVIVORS, MOST_MEMBERS, Mode
 from emr_fl_shared.sources.source import Source, check_url, is_database, located_from
 
 TINY = "tiny"
@@ -406,7 +407,7 @@ class SecureAggregation(Section):
     """Masked updates, of which the server sees the sum (docs/secure-aggregation.md)."""
 
     enabled: bool = False
-    mode: Literal["hostile", "curious"] = "hostile"
+    mode: Mode = "hostile"
     """Against a server that may do anything, or one that keeps to the protocol and reads all it gets."""
     bits: Literal[16, 32] = 32
     """Of a masked value on the wire."""
@@ -424,7 +425,6 @@ class Privacy(Section):
 
 SUMMED = ("fedavg", "fedprox", "fedavgm", "fedadagrad", "fedadam", "fedyogi")
 """Strategies that need no more than the weighted mean of the differences."""
-FEWEST_MASKED = 3
 
 
 class Policy(Section):
@@ -440,9 +440,9 @@ class Policy(Section):
     """Whether the site's mean gradient may leave beside its update (SCAFFOLD)."""
     require_secure_aggregation: bool = False
     """Whether an update leaves only masked, as part of a sum."""
-    secure_aggregation_mode: Literal["hostile", "curious"] = "hostile"
+    secure_aggregation_mode: Mode = "hostile"
     """The weakest mode that counts as such."""
-    min_group: Annotated[int, Field(ge=FEWEST_MASKED)] = FEWEST_MASKED
+    min_group: Annotated[int, Field(ge=FEWEST_SURVIVORS)] = FEWEST_SURVIVORS
     """Fewest sites whose masked updates are summed with this site's."""
     max_rounds: Annotated[int, Field(ge=1)] = 10_000
     deidentification_recall: Share = 0.95
@@ -699,11 +699,18 @@ class Settings(Section):
                 )
             )
         named = len(self.sites_that_may_join())
-        if 0 < named < FEWEST_MASKED:
+        if 0 < named < FEWEST_SURVIVORS:
             raise ValueError(
                 tr(
-                    f"privacy.secure_aggregation needs {FEWEST_MASKED} sites or more, {named} are named: a sum of two shows each the other's update",
-                    f"privacy.secure_aggregation 至少需要 {FEWEST_MASKED} 个机构，当前为 {named} 个：两个机构之和会让彼此看到对方的更新",
+                    f"privacy.secure_aggregation needs {FEWEST_SURVIVORS} sites or more, {named} are named: a sum of two shows each the other's update",
+                    f"privacy.secure_aggregation 至少需要 {FEWEST_SURVIVORS} 个机构，当前为 {named} 个：两个机构之和会让彼此看到对方的更新",
+                )
+            )
+        if named > MOST_MEMBERS:
+            raise ValueError(
+                tr(
+                    f"privacy.secure_aggregation is for {MOST_MEMBERS} sites or fewer, {named} are named",
+                    f"privacy.secure_aggregation 至多支持 {MOST_MEMBERS} 个机构，当前为 {named} 个",
                 )
             )
         return self

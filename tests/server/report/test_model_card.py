@@ -115,6 +115,9 @@ def test_privacy(results: Results) -> None:
     assert "No differential privacy" in model_card(results)
     results["privacy"] = {"epsilon": 7.5, "delta": 1e-05}
     assert "ε = 7.5, δ = 1e-05" in model_card(results)
+    assert "Secure aggregation" not in model_card(results)
+    results["privacy"]["secure_aggregation"] = "hostile"
+    assert "Secure aggregation: the server saw sums of updates only, mode hostile" in model_card(results)
 
 
 def test_names_do_not_break_the_markdown(results_of: Callable[..., Results]) -> None:

@@ -20,8 +20,15 @@ THREE = {name: {"source": f"{name}.csv"} for name in ("a", "b", "c")}
         ({"aggregation": {"payload": "int8"}}, "int8.*bits decides what travels"),
         ({"aggregation": {"payload": "bf16"}}, "bf16.*bits decides what travels"),
         ({"sites": dict(list(THREE.items())[:2])}, "needs 3 sites or more, 2 are named"),
-        ({"privacy": {"secure_aggregation": {"enabled": True, "bits": 8}}}, r"privacy\.secure_aggregation\.bits"),
-        ({"privacy": {"secure_aggregation": {"enabled": True, "clip": 0}}}, r"privacy\.secure_aggregation\.clip"),
+        ({"server": {"sites": [f"s{n}" for n in range(101)]}}, "100 sites or fewer, 101"),
+        (
+            {"privacy": {"secure_aggregation": {"enabled": True, "bits": 8}}},
+            r"privacy\.secure_aggregation\.bits",
+        ),
+        (
+            {"privacy": {"secure_aggregation": {"enabled": True, "clip": 0}}},
+            r"privacy\.secure_aggregation\.clip",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(changes: dict[str, Any], message: str) -> None:
