@@ -56,6 +56,7 @@ def test_one_round_ends_with_the_plain_model(tmp_path: Path, label_rows: str) ->
     assert opened["survivors"] == sorted(NAMES) and opened["threshold"] == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 def test_a_site_that_ends_in_a_step_does_not_hold_the_round(tmp_path: Path, step: str) -> None:
     outcome = run_federation(settings_of(tmp_path / "data"), tmp_path / "run", {"south": step})
@@ -181,7 +182,8 @@ def search(run: Path, wanted: dict[str, bytes]) -> set[str]:
     found = set()
     for content in held_bytes():
         if len(content) > 64:  # the traces themselves
-            found |= {f"memory: {name}" for name, trace in wanted.items() if trace in content.tobytes()}
+            data = content.tobytes()
+            found |= {f"memory: {name}" for name, trace in wanted.items() if trace in data}
     for path in run.rglob("*"):
         if path.is_file() and run / "sites" not in path.parents:
             content = path.read_bytes()

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from emr_fl_client.masking.memory import GivenAnswer, Secrets, Session, SessionMemory
-from emr_fl_client.masking.vector import Sign, masked_vector
+from emr_fl_client.masking.vector import masked_vector
 from emr_fl_shared.errors import FederationError, PolicyError
 from emr_fl_shared.kit.keys import load_node_public_key, openssh
 from emr_fl_shared.messages import tr
@@ -49,7 +49,7 @@ from emr_fl_shared.secure_aggregation.bodies import (
     SharesReply,
     SharesRequest,
 )
-from emr_fl_shared.secure_aggregation.masking import KeyStream
+from emr_fl_shared.secure_aggregation.masking import KeyStream, Sign
 from emr_fl_shared.secure_aggregation.parameters import FEWEST_SURVIVORS, threshold
 from emr_fl_shared.secure_aggregation.sharing import SECRET_BYTES, split
 from emr_fl_shared.secure_aggregation.statements import (
@@ -353,7 +353,7 @@ class Member:
             seeds=seeds,
             mask_keys=mask_keys,
         )
-        forgotten = {"secrets": None, "received": {}, "survivors": sorted(survivors)}
+        forgotten: dict[str, object] = {"secrets": None, "received": {}, "survivors": sorted(survivors)}
         return session.model_copy(update=forgotten), reply
 
     def _check_consents(self, session: Session, request: RevealRequest) -> None:

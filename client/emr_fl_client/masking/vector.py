@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from emr_fl_shared.payload import PayloadReader, Shapes, moved_rows, squared_norm
 from emr_fl_shared.secure_aggregation.fixed_point import FixedPoint, Weights
 from emr_fl_shared.secure_aggregation.masked_payload import WEIGHTS, order, pack_masked
-from emr_fl_shared.secure_aggregation.masking import KeyStream
+from emr_fl_shared.secure_aggregation.masking import KeyStream, Sign
 from emr_fl_shared.secure_aggregation.parameters import Parameters
-
-Sign = Literal[1, -1]
 
 
 def masked_vector(

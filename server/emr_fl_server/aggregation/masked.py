@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from emr_fl_shared.messages import tr
 from emr_fl_shared.payload import Float32, Shapes
 from emr_fl_shared.secure_aggregation.fixed_point import FixedPoint, Weights
 from emr_fl_shared.secure_aggregation.masked_payload import WEIGHTS, MaskedReader, order, weights_size
-from emr_fl_shared.secure_aggregation.masking import KeyStream
+from emr_fl_shared.secure_aggregation.masking import KeyStream, Sign
 from emr_fl_shared.secure_aggregation.parameters import Parameters
 
 _TOLERANCE = 1e-3
@@ -50,7 +50,7 @@ class MaskedSum:
             self._total[name] += array
         self._added += 1
 
-    def unmask(self, key: bytes, sign: Literal[1, -1]) -> None:
+    def unmask(self, key: bytes, sign: Sign) -> None:
         """Take a mask of this sign out of the sum."""
         stream = KeyStream(key)
         for name in order(self.shapes):

@@ -25,6 +25,7 @@ from emr_fl_shared.secure_aggregation.bodies import (
     SecureReply,
     SharesReply,
 )
+from emr_fl_shared.secure_aggregation.masking import Sign
 from emr_fl_shared.secure_aggregation.parameters import threshold
 from emr_fl_shared.secure_aggregation.sharing import join
 from emr_fl_shared.secure_aggregation.statements import (
@@ -158,7 +159,7 @@ class Opening:
         means, self._sum = self._sum.opened(row_tensors), None
         return means
 
-    def _masks(self) -> Iterator[tuple[bytes, Literal[1, -1]]]:
+    def _masks(self) -> Iterator[tuple[bytes, Sign]]:
         """Every mask that is still in the sum, with its sign: the survivors' own ones, and those that they share with the sites
         that shared secrets and sent no vector."""
         for site in self.survivors:

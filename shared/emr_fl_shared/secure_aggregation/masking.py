@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from numpy.typing import NDArray
 
+Sign = Literal[1, -1]
+
 _PIECE = 2**20
 _ZEROS = memoryview(bytes(_PIECE))
 
@@ -24,7 +26,7 @@ class KeyStream:
         self._stream = Cipher(ChaCha20(key, bytes(16)), mode=None).encryptor()
         self._buffer = bytearray(_PIECE)
 
-    def apply(self, values: NDArray[Any], sign: Literal[1, -1]) -> None:
+    def apply(self, values: NDArray[Any], sign: Sign) -> None:
         """Add the next part of the mask to contiguous unsigned integers in place, or subtract it."""
         flat = values.reshape(-1)
         if not np.shares_memory(flat, values) and values.size:

@@ -22,7 +22,7 @@ def split(secret: bytes, threshold: int, members: int) -> list[bytes]:
     if len(secret) != SECRET_BYTES or not 1 <= threshold <= members:
         raise ValueError("a secret of 32 bytes, and a threshold of at most the members")
     blocks = [
-        Shamir.split(threshold, members, secret[begin : begin + _BLOCK])
+        Shamir.split(threshold, members, secret[begin : begin + _BLOCK], ssss=False)
         for begin in range(0, SECRET_BYTES, _BLOCK)
     ]
     return [b"".join(block[member][1] for block in blocks) for member in range(members)]
@@ -37,6 +37,6 @@ def join(shares: Mapping[int, bytes], threshold: int) -> bytes:
         raise ValueError("too few shares")
     used = sorted(shares.items())[:threshold]
     return b"".join(
-        Shamir.combine([(member + 1, share[begin : begin + _BLOCK]) for member, share in used])
+        Shamir.combine([(member + 1, share[begin : begin + _BLOCK]) for member, share in used], ssss=False)
         for begin in range(0, SECRET_BYTES, _BLOCK)
     )

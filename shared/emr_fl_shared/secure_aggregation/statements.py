@@ -24,6 +24,7 @@ from emr_fl_shared.kit.reading import check_registry
 from emr_fl_shared.kit.registry import Registry
 from emr_fl_shared.messages import tr
 from emr_fl_shared.secure_aggregation.bodies import Advertisement
+from emr_fl_shared.secure_aggregation.masking import Sign
 from emr_fl_shared.secure_aggregation.parameters import Parameters
 
 KEYS_DOMAIN = b"emr-fl secure keys 1\n"
@@ -192,6 +193,6 @@ def share_purpose(transcript: str, sender: str, recipient: str) -> bytes:
     return canonical(["shares", transcript, sender, recipient])
 
 
-def sign_of(site: str, other: str) -> int:
+def sign_of(site: str, other: str) -> Sign:
     """+1 where a member adds the mask that it shares with `other`, −1 where it subtracts it."""
     return 1 if site < other else -1
