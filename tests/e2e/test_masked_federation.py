@@ -169,7 +169,11 @@ def held_bytes() -> Iterator[memoryview]:
             if id(item) in seen:
                 continue
             seen.add(id(item))
-            if issubclass(type(item), torch.Tensor) and item.device.type == "cpu" and item.layout == torch.strided:
+            if (
+                issubclass(type(item), torch.Tensor)
+                and item.device.type == "cpu"
+                and item.layout == torch.strided
+            ):
                 item = item.detach().contiguous().view(-1).view(torch.uint8).numpy()
             if issubclass(type(item), np.ndarray) and item.dtype.hasobject is False:
                 yield memoryview(np.ascontiguousarray(item).reshape(-1).view(np.uint8))
