@@ -21,12 +21,12 @@ DEFAULT_SHARES: Mapping[str, float] = {
     "fields": 0.08,
     "punctuation": 0.07,
     "placeholders": 0.05,
+    "pivot": 0.0,
 }
 """How often each operator is drawn. Typing errors come first: they are what the evaluation noise is mostly made of."""
 
 NOISE_SHARES: Mapping[str, float] = {"character_noise": 0.7, "colloquial": 0.3}
-"""The operators that make noised copies for `[training.consistency]`: slips of the training side of
-`confusions`. Not `punctuation`, which has marks in common with the evaluation noise."""
+"""The operators that make noised copies for `[training.consistency]`: slips of the training side of `confusions`."""
 
 
 class RuleAugmenter:

@@ -7,6 +7,7 @@ from emr_fl_client.augment.colloquial import Colloquial
 from emr_fl_client.augment.eda import Eda
 from emr_fl_client.augment.fields import Fields
 from emr_fl_client.augment.operator import Operator
+from emr_fl_client.augment.pivot import Pivot
 from emr_fl_client.augment.placeholders import Placeholders
 from emr_fl_client.augment.punctuation import Punctuation
 from emr_fl_client.augment.synonyms import Synonyms
@@ -22,5 +23,6 @@ def operators() -> dict[str, Operator]:
         CharacterNoise(),
         Fields(),
         Punctuation(),
+        Pivot(),
     )
     return {operator.name: operator for operator in made}

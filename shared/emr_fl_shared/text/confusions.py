@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import zlib
 from collections import defaultdict
+from difflib import SequenceMatcher
 from functools import cache
 from importlib.resources import files
 from itertools import combinations
@@ -22,11 +23,39 @@ from emr_fl_shared.text.vocabulary import gb2312_level1
 
 Side = Literal["train", "test"]
 
+FULL_WIDTH = 0xFEE0
+"""How far a full-width letter is from its ASCII one."""
+
 MEANINGFUL = frozenset(
     "无未没否不非勿莫免除排左右双两单上下前后内外中侧近远高低升降增减加轻重好坏有阴阳男女孕产父母兄弟姐妹儿子夫妻"
     "一二三四五六七八九十百千万亿半几零点第多少次每年月日周天时分秒岁期级型度疑似曾既往现今已史"
 )
 """Characters that negate, place, count, date or name persons."""
+
+_MARKS: dict[Side, dict[str, tuple[str, ...]]] = {
+    "train": {
+        "，": ("， ",),
+        ",": (", ",),
+        "。": ("；", "。 "),
+        "；": ("。", "； "),
+        ";": ("; ",),
+        "：": ("", "： "),
+        ":": ("", ": "),
+        "、": ("、 ",),
+        " ": ("", "  "),
+        "（": ("(",),
+        "）": (")",),
+        "(": ("（",),
+        ")": ("）",),
+    },
+    "test": {
+        "，": ("，，", ",", " ，"),
+        "。": ("。。", "."),
+        "、": ("、、",),
+        "：": (":", "：："),
+        "；": (";",),
+    },
+}
 
 _FUZZY_INITIALS = (("zh", "z"), ("ch", "c"), ("sh", "s"), ("n", "l"), ("h", "f"))
 _FUZZY_FINALS = (("ang", "an"), ("eng", "en"), ("ing", "in"))
@@ -160,6 +189,71 @@ def unit_pairs(side: Side) -> dict[str, tuple[str, ...]]:
                 if others:
                     table[wording] = tuple(others)
     return table
+
+
+def marks(side: Side) -> dict[str, tuple[str, ...]]:
+    """Punctuation and what stands in for it. On the training side no mark ends a clause less or more strongly than it did."""
+    return _MARKS[side]
+
+
+@cache
+def reserved_wordings() -> frozenset[str]:
+    """The wordings that only the evaluation noise puts in, in lower case."""
+    return frozenset(
+        form.lower()
+        for table in (term_pairs("test"), unit_pairs("test"))
+        for others in table.values()
+        for form in others
+    )
+
+
+@cache
+def _reserved_pairs() -> frozenset[frozenset[str]]:
+    tables = (homophones("test"), lookalikes("test"), term_pairs("test"), unit_pairs("test"), marks("test"))
+    return frozenset(
+        frozenset((_bare(one), _bare(other)))
+        for table in tables
+        for one, others in table.items()
+        for other in others
+        if _bare(one) != _bare(other)
+    )
+
+
+def _bare(wording: str) -> str:
+    """Without blanks and in lower case: tokenisers of Chinese encoders see neither."""
+    return "".join(wording.split()).lower()
+
+
+def is_reserved(old: str, new: str) -> bool:
+    """Whether the evaluation noise replaces one of these by the other, blanks and letter case aside. Training must not, in either
+    direction. Dropping characters (`new` empty) is no replacement."""
+    one, other = _bare(old), _bare(new)
+    full_width = len(one) == len(other) == 1 and abs(ord(one) - ord(other)) == FULL_WIDTH and one.isalpha()
+    return full_width or frozenset((one, other)) in _reserved_pairs()
+
+
+def gains_reserved(before: str, after: str) -> bool:
+    """Whether `after` has a replacement or a wording of the evaluation noise that `before` has not.
+
+    Compared are the pieces in which they differ, whole and, where they are of equal length, character by character.
+    """
+    pieces = (
+        (before[start:end], after[other_start:other_end])
+        for kind, start, end, other_start, other_end in SequenceMatcher(
+            None, before, after, autojunk=False
+        ).get_opcodes()
+        if kind == "replace"
+    )
+    for old, new in pieces:
+        if is_reserved(old, new):
+            return True
+        if len(old) == len(new) and any(map(is_reserved, old, new)):
+            return True
+    known = {match.wording.lower() for match in load_lexicon().matches(before)}
+    return any(
+        (wording := match.wording.lower()) in reserved_wordings() and wording not in known
+        for match in load_lexicon().matches(after)
+    )
 
 
 @cache

@@ -14,7 +14,15 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from emr_fl_shared.text.confusions import MEANINGFUL, homophones, lookalikes, term_pairs, unit_pairs
+from emr_fl_shared.text.confusions import (
+    FULL_WIDTH,
+    MEANINGFUL,
+    homophones,
+    lookalikes,
+    marks,
+    term_pairs,
+    unit_pairs,
+)
 from emr_fl_shared.text.edits import Edit, apply_edits, fits
 from emr_fl_shared.text.guard import Analysis, Guard
 from emr_fl_shared.text.normalise import is_hanzi
@@ -25,13 +33,6 @@ KIND_WEIGHTS = {"sound": 0.38, "shape": 0.20, "wording": 0.14, "drop": 0.18, "de
 _NEVER = frozenset(("placeholder", "number", "sign", "level", "stage", "negation", "phrase")) | frozenset(
     ("uncertainty", "side", "trend", "experiencer", "demography")
 )
-_DOUBLED = {
-    "，": ("，，", ",", " ，"),
-    "。": ("。。", "."),
-    "、": ("、、",),
-    "：": (":", "：："),
-    "；": (";",),
-}
 
 
 def make_noisy(texts: Sequence[str], *, rate: float = 0.10, seed: int) -> list[str]:
@@ -111,10 +112,10 @@ class _Planner:
     def _character(self, kind: str, char: str) -> str | None:
         """What stands in for one character, `None` if this kind has nothing for it."""
         if kind == "debris":
-            if char in _DOUBLED:
-                return self.rng.choice(_DOUBLED[char])
+            if char in marks("test"):
+                return self.rng.choice(marks("test")[char])
             if char.isascii() and char.isalpha():
-                return chr(ord(char) + 0xFEE0)
+                return chr(ord(char) + FULL_WIDTH)
             return f"{char} " if is_hanzi(char) and self.rng.random() < 0.2 else None
         if not is_hanzi(char) or char in MEANINGFUL:
             return None

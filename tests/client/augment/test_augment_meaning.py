@@ -14,7 +14,7 @@ from emr_fl_client.augment.fields import parts
 from emr_fl_client.augment.policy import RuleAugmenter
 from emr_fl_client.augment.registry import operators
 
-SENTENCES = 600
+SENTENCES = 500  # of four sentences each
 
 
 def wordings_by_term() -> dict[str, set[str]]:
@@ -119,7 +119,7 @@ def _problems(made: Marked, output: str, kept: list[int], placeholder: bool) -> 
         found += [
             f"missing {literal}"
             for literal in made.literals[index]
-            if literal not in output.replace(",", "，")
+            if literal not in re.sub(r"\s*[,，]\s*", "，", output)
         ]
         for number, unit in made.durations[index]:
             if not re.search(rf"(?<!\d){number}(?:{'|'.join(UNITS[unit])})", output):
