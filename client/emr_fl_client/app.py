@@ -75,6 +75,7 @@ def _train(message: Message, site: Site, door: Door) -> Message:
     door.check(request)
     trained = site.train(request, _needed(model))
     reply = TrainReply(
+        objective=request.objective,
         site=site.name,
         round=request.round,
         examples=trained.examples,

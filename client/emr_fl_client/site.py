@@ -10,24 +10,30 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emr_fl_client.adversarial import AdversarialSettings, ConsistencySettings
+from emr_fl_client.augment.at_site import site_rewriters
 from emr_fl_client.augment.policy import DEFAULT_SHARES, NOISE_SHARES, RuleAugmenter
+from emr_fl_client.augment.rewriter import Rewriters
+from emr_fl_client.augment.translations import Translations
 from emr_fl_client.controls import KeptControls
+from emr_fl_client.dataset.ledger import FOLDER
 from emr_fl_client.dataset.sampling import effective_count
 from emr_fl_client.dataset.store import RecordStore
 from emr_fl_client.kept import KeptUpdate, question_digest
+from emr_fl_client.kept_masked_lm import KeptMaskedLM
 from emr_fl_client.training.averaging import AveragingSettings
 from emr_fl_client.training.loop import TrainingSettings, train_round
 from emr_fl_client.training.losses import LossSettings
+from emr_fl_client.training.pretraining import PretrainingSettings, pretrain_round
 from emr_fl_client.training.proximal import Proximal
 from emr_fl_client.training.scaffold import ControlVariate
-from emr_fl_client.training.step import OptimiserSettings
-from emr_fl_shared.config.settings import TINY, SiteSettings, Training
+from emr_fl_client.training.step import GradientTerm, OptimiserSettings
+from emr_fl_shared.config.settings import TINY, Augmentation, Pretraining, Rewriting, SiteSettings, Training
 from emr_fl_shared.deidentify import Deidentifier
 from emr_fl_shared.deidentify.configured import files_digest, site_deidentifier
 from emr_fl_shared.deidentify.gate import is_off, measure_site, refuse_below
@@ -39,6 +45,7 @@ from emr_fl_shared.memory import peak_rss_mb
 from emr_fl_shared.messages import tr
 from emr_fl_shared.metrics import Decision, score_set
 from emr_fl_shared.model.encoder import Encoder, build_model, encode, predict_logits
+from emr_fl_shared.model.masked_lm import MaskedLM, build_masked_lm
 from emr_fl_shared.model.precision import choose_device, choose_precision
 from emr_fl_shared.model.tensors import load_tensors, shapes_of, tensors_of
 from emr_fl_shared.payload import CONTROL, PayloadReader, beside, pack_tensors, unpack_tensors
@@ -47,6 +54,20 @@ from emr_fl_shared.wire import EvaluateRequest, SiteScores, TrainRequest, pack
 
 Progress = Callable[[dict[str, Any]], None]
 Tensors = dict[str, NDArray[np.float32]]
+
+PRETRAINING = "pretraining"
+"""Folder, in a site's state, of what passes between rounds of masked language modelling."""
+_PURPOSE = {"classify": "train", "mlm": "pretrain"}
+
+
+class InRound(TypedDict):
+    """What both kinds of training are told of the round that they are in."""
+
+    terms: list[GradientTerm]
+    round_number: int
+    rounds: int
+    seed: int
+    progress_callback: Callable[[int, int, float], None]
 
 
 @dataclass(frozen=True)
@@ -116,7 +137,7 @@ class Site:
     seal_key: bytes | None = field(default=None, repr=False)
     local_labels: LocalMapping | None = field(default=None, repr=False)
     _data: tuple[str, SiteData] | None = field(default=None, repr=False)
-    _encoder: tuple[str, Encoder] | None = field(default=None, repr=False)
+    _network: tuple[str, Encoder | MaskedLM] | None = field(default=None, repr=False)
 
     def train(self, request: TrainRequest, model: bytes) -> Trained:
         """Train the received model for one round on the site's own records.
@@ -139,32 +160,56 @@ class Site:
         training = Training.model_validate(request.training)
         taxonomy = Taxonomy.from_json(request.taxonomy)
         data = self.data(taxonomy, training, request.seed, standardised=_standardised(request.model))
-        encoder, control = self._load(request.model, taxonomy, model, training, controls=request.controls)
-        received = self._score(encoder, data, Decision.from_json(request.decision), training)
-        before = tensors_of(encoder.model)
+        network = self._built(request.model, taxonomy, training, request.objective)
+        control = self._received(network, model, controls=request.controls)
+        encoder = network if isinstance(network, Encoder) else None
+        received = (
+            self._score(encoder, data, Decision.from_json(request.decision), training) if encoder else None
+        )
+        before = tensors_of(network.model)
         counts = data.labels(data.train).sum(axis=0)
-        proximal = [Proximal(encoder.model, request.proximal)] if request.proximal else []
-        variate = self._variate(request, encoder, control) if request.controls else None
-        augmenter, noiser = _augmenter(training), _noiser(training)
-        result = train_round(
-            encoder,
-            data.texts(data.train),
-            data.labels(data.train),
-            training_settings(training),
-            label_mask=data.present if training.mask_absent_labels else None,
-            chapters=taxonomy.chapters,
-            label_counts=_federation_counts(request, len(counts)),
-            terms=[*proximal, *([variate] if variate else [])],
-            round_number=request.round,
-            rounds=request.rounds,
-            seed=stream_seed(request.seed, self.name, request.round, "train"),
-            augment=augmenter.augment if augmenter else None,
-            noise=noiser.augment if noiser else None,
-            progress_callback=lambda step, steps, loss: self.progress(
+        proximal = [Proximal(network.model, request.proximal)] if request.proximal else []
+        variate = self._variate(request, network, control) if request.controls else None
+        texts = data.texts(data.train)
+        in_round: InRound = {
+            "terms": [*proximal, *([variate] if variate else [])],
+            "round_number": request.round,
+            "rounds": request.rounds,
+            "seed": stream_seed(request.seed, self.name, request.round, _PURPOSE[request.objective]),
+            "progress_callback": lambda step, steps, loss: self.progress(
                 {"round": request.round, "step": step, "steps": steps, "loss": loss}
             ),
-        )
-        after = tensors_of(encoder.model)
+        }
+        if isinstance(network, Encoder):
+            augmenter, noiser = _augmenter(training, self.settings.rewriting), _noiser(training)
+            rewriters = self._rewriters(request, training, augmenter)
+            result = train_round(
+                network,
+                texts,
+                data.labels(data.train),
+                training_settings(training),
+                label_mask=data.present if training.mask_absent_labels else None,
+                chapters=taxonomy.chapters,
+                label_counts=_federation_counts(request, len(counts)),
+                augment=augmenter.augment if augmenter else None,
+                rewriters=rewriters,
+                noise=noiser.augment if noiser else None,
+                **in_round,
+            )
+            for rewriter in rewriters or ():
+                self.progress(
+                    {
+                        "doing": "rewritten",
+                        "operator": rewriter.name,
+                        "changed": rewriter.changed,
+                        "rejected": dict(rewriter.rejected),
+                    }
+                )
+        else:
+            result = pretrain_round(network, texts, pretraining_settings(request, training), **in_round)
+        after = tensors_of(network.model)
+        if not isinstance(network, Encoder):
+            self._kept_masked_lm(request.run).keep(after)
         difference = {name: after[name] - before[name] for name in before}
         own = {beside(CONTROL, name): array for name, array in variate.control().items()} if variate else {}
         update = self._encode_update(difference, own, request)
@@ -178,7 +223,7 @@ class Site:
             loss=result.loss,
             received=received,
             single_label=bool((data.labels(data.train).sum(axis=1) == 1).all()),
-            device=next(encoder.model.parameters()).device.type,
+            device=next(network.model.parameters()).device.type,
             precision=result.precision,
             peak_rss_mb=peak_rss_mb(),
             label_counts=None if request.label_counts is None else [int(count) for count in counts],
@@ -192,7 +237,9 @@ class Site:
         training = Training.model_validate(request.training)
         taxonomy = Taxonomy.from_json(request.taxonomy)
         data = self.data(taxonomy, training, request.seed, standardised=_standardised(request.model))
-        encoder, _ = self._load(request.model, taxonomy, model, training)
+        encoder = self._built(request.model, taxonomy, training)
+        assert isinstance(encoder, Encoder)
+        self._received(encoder, model)
         return self._score(encoder, data, Decision.from_json(request.decision), training)
 
     def data(
@@ -222,7 +269,7 @@ class Site:
                 key=self.key,
                 settings={
                     **self.settings.model_dump(
-                        mode="json", exclude={"source", "model", "policy", "local_labels"}
+                        mode="json", exclude={"source", "model", "policy", "local_labels", "rewriting"}
                     ),
                     "files": files_digest(self.settings),
                     "local_labels": own.digest if own is not None else "",
@@ -249,45 +296,77 @@ class Site:
         recall = measure_site(prepared.texts, cleaner)
         refuse_below(recall, policy, where=f"sites.{self.name}.policy")
 
-    def _load(
-        self,
-        model: dict[str, Any],
-        taxonomy: Taxonomy,
-        tensors: bytes,
-        training: Training,
-        *,
-        controls: bool = False,
-    ) -> tuple[Encoder, Tensors]:
-        """The encoder with the received tensors in it, and the server's control variate (empty without `controls`)."""
-        key = f"{model['name']}|{model['max_length']}|{taxonomy.checksum}"
-        if self._encoder is None or self._encoder[0] != key:
-            name = str(model["name"])
-            if self.settings.model is not None and name != TINY:
-                name = self.settings.model
-            built = build_model(name, taxonomy.names, max_length=int(model["max_length"]))
+    def _built(
+        self, model: dict[str, Any], taxonomy: Taxonomy, training: Training, objective: str = "classify"
+    ) -> Encoder | MaskedLM:
+        """The shell of the model that a request names, on the device of training; the last one is kept."""
+        key = f"{objective}|{model['name']}|{model['max_length']}|{taxonomy.checksum}"
+        if self._network is None or self._network[0] != key:
+            name, length = self._own_copy(str(model["name"])), int(model["max_length"])
+            built: Encoder | MaskedLM
+            if objective == "mlm":
+                built = build_masked_lm(name, max_length=length)
+            else:
+                built = build_model(name, taxonomy.names, max_length=length)
             built.model.to(choose_device(training.device))
-            self._encoder = (key, built)
-        encoder = self._encoder[1]
-        shapes = shapes_of(encoder.model)
+            self._network = (key, built)
+        return self._network[1]
+
+    def _own_copy(self, name: str) -> str:
+        """Where this site has the encoder of that name."""
+        return self.settings.model if self.settings.model is not None and name != TINY else name
+
+    def _received(self, network: Encoder | MaskedLM, tensors: bytes, *, controls: bool = False) -> Tensors:
+        """Put the received tensors into the model; returns the server's control variate (empty without `controls`)."""
+        shapes = shapes_of(network.model)
         kinds = {name: beside(CONTROL, name) for name in shapes} if controls else {}
         try:
             received = unpack_tensors(tensors, {**shapes, **{kinds[name]: shapes[name] for name in kinds}})
             control = {name: received.pop(kinds[name]) for name in kinds}
-            load_tensors(encoder.model, received)
+            load_tensors(network.model, received)
         except EmrFlError as error:
             raise FederationError(
                 tr("the received model does not fit the one named", "收到的模型与名称不符"),
-                where=f"model.name = {model['name']}",
+                where=f"model.name = {network.name}",
                 got=error.message,
             ) from None
-        return encoder, control
+        return control
+
+    def _kept_masked_lm(self, run: str) -> KeptMaskedLM:
+        return KeptMaskedLM(self.state_folder / PRETRAINING, self.seal_key or self.key, run)
+
+    def _rewriters(
+        self, request: TrainRequest, training: Training, rules: RuleAugmenter | None
+    ) -> Rewriters | None:
+        """The operators of `[training.augmentation]` that need a model, as far as this site has one."""
+        augmentation = training.augmentation
+        if not augmentation.rewriter_shares() or _is_off(augmentation):
+            return None
+        return site_rewriters(
+            augmentation,
+            self.settings.rewriting,
+            rules_share=rules.weight if rules else 0.0,
+            encoder=self._own_copy(str(request.model["name"])),
+            max_length=int(request.model["max_length"]),
+            kept=self._kept_masked_lm(request.run),
+            cache=Translations(self.state_folder / FOLDER, self.seal_key or self.key),
+            device=choose_device(training.device),
+            where=f"sites.{self.name}.rewriting",
+            progress=self.progress,
+        )
 
     def _controls(self, request: TrainRequest) -> KeptControls:
-        return KeptControls(self.state_folder, self.seal_key or self.key, request.run)
+        return KeptControls(self._rounds_folder(request), self.seal_key or self.key, request.run)
 
-    def _variate(self, request: TrainRequest, encoder: Encoder, control: Tensors) -> ControlVariate:
-        own = self._controls(request).before(request.round, shapes_of(encoder.model))
-        return ControlVariate(encoder.model, control, own)
+    def _rounds_folder(self, request: TrainRequest) -> Path:
+        """Where what passes from round to round is kept; rounds of pretraining are counted by themselves."""
+        return self.state_folder / PRETRAINING if request.objective == "mlm" else self.state_folder
+
+    def _variate(
+        self, request: TrainRequest, network: Encoder | MaskedLM, control: Tensors
+    ) -> ControlVariate:
+        own = self._controls(request).before(request.round, shapes_of(network.model))
+        return ControlVariate(network.model, control, own)
 
     def _encode_update(self, difference: Tensors, own: Tensors, request: TrainRequest) -> bytes:
         """The difference and the site's own control variate as bytes.
@@ -308,7 +387,7 @@ class Site:
         return data
 
     def _encode_rounded(self, difference: Tensors, sent: Tensors, request: TrainRequest) -> bytes:
-        previous = self._residual_file(request.round - 1)
+        previous = self._residual_file(request, -1)
         residual = None
         if previous.is_file():
             shapes = {name: tuple(array.shape) for name, array in difference.items()}
@@ -321,14 +400,14 @@ class Site:
             }
         packed = pack_tensors(sent, request.payload, residual=residual)
         lost = {name: packed.residual[name] for name in difference}
-        write_durably(self._residual_file(request.round), [pack_tensors(lost).data])
+        write_durably(self._residual_file(request), [pack_tensors(lost).data])
         # The last two rounds stay: a coordinator that crashed now asks for this round once more, or, where its newest
         # checkpoint is damaged (it keeps two), for the one before.
-        self._residual_file(request.round - 3).unlink(missing_ok=True)
+        self._residual_file(request, -3).unlink(missing_ok=True)
         return packed.data
 
-    def _residual_file(self, round_number: int) -> Path:
-        return self.state_folder / f"residual-{round_number:05d}.safetensors"
+    def _residual_file(self, request: TrainRequest, later: int = 0) -> Path:
+        return self._rounds_folder(request) / f"residual-{request.round + later:05d}.safetensors"
 
     def _score(
         self, encoder: Encoder, data: SiteData, decision: Decision, training: Training
@@ -388,6 +467,30 @@ def training_settings(training: Training) -> TrainingSettings:
     )
 
 
+def pretraining_settings(request: TrainRequest, training: Training) -> PretrainingSettings:
+    """The arguments of `pretrain_round` that a request with objective `mlm` stands for."""
+    pretraining = Pretraining.model_validate(request.pretraining or {})
+    if pretraining.learning_rate is None:
+        raise FederationError(
+            tr("the training settings are not resolved", "训练设置不完整"),
+            where="pretraining",
+            expected="learning_rate",
+        )
+    return PretrainingSettings(
+        epochs=pretraining.epochs,
+        batch_size=training.batch_size,
+        mask=pretraining.mask,
+        warmup=training.warmup,
+        precision=training.precision,
+        micro_batch=training.micro_batch,
+        optimiser=OptimiserSettings(
+            learning_rate=pretraining.learning_rate,
+            weight_decay=training.weight_decay,
+            clip_norm=training.clip_norm,
+        ),
+    )
+
+
 def _federation_counts(request: TrainRequest, labels: int) -> NDArray[np.int64] | None:
     """Records of each label in the federation, int64 [K]; `None` where sampling goes by the site's own, or nobody told yet."""
     if not request.label_counts:
@@ -402,11 +505,19 @@ def _federation_counts(request: TrainRequest, labels: int) -> NDArray[np.int64] 
     return np.asarray(request.label_counts, dtype=np.int64)
 
 
-def _augmenter(training: Training) -> RuleAugmenter | None:
+def _is_off(augmentation: Augmentation) -> bool:
+    return not augmentation.enabled or augmentation.probability == 0.0
+
+
+def _augmenter(training: Training, rewriting: Rewriting) -> RuleAugmenter | None:
+    """The rule operators; without the models for it, back-translation gives its share to the pivot."""
     settings = training.augmentation
-    if not settings.enabled or settings.probability == 0.0:
+    shares = {**DEFAULT_SHARES, **settings.shares()}
+    if rewriting.forward is None:
+        shares["pivot"] += settings.back_translation
+    if _is_off(settings) or not any(shares.values()):
         return None
-    return RuleAugmenter({**DEFAULT_SHARES, **settings.shares()})
+    return RuleAugmenter(shares)
 
 
 def _noiser(training: Training) -> RuleAugmenter | None:

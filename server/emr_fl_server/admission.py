@@ -53,12 +53,14 @@ class Admission:
         weighting: str,
         audit: Audit,
         labels: int,
+        objective: str = "classify",
     ) -> None:
         self._spool = Spool(folder, shapes, form)
         self._form = form
         self._weighting = weighting
         self._audit = audit
         self._labels = labels
+        self._objective = objective
         self.accepted: dict[str, TrainReply] = {}
         self.refused: dict[str, str] = {}
         self.forbidden: set[str] = set()
@@ -75,6 +77,12 @@ class Admission:
                 tr("the reply is not the one that was asked for", "应答与请求不符"),
                 got=f"{reply.site}, round {reply.round}",
                 expected=f"{site}, round {round}",
+            )
+        if reply.objective != self._objective:
+            raise FederationError(
+                tr("the reply is not the one that was asked for", "应答与请求不符"),
+                got=reply.objective,
+                expected=self._objective,
             )
         if payload is None:
             raise DataError(tr("the reply holds no update", "应答中没有更新"), where=site)

@@ -10,6 +10,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from emr_fl_server.federation import Federation, FederationState
+from emr_fl_server.pretraining import pretrain
 from emr_fl_server.roster import Roster
 from emr_fl_server.rounds import Observer, evaluate_at_sites, run_rounds
 from emr_fl_shared.wire import SiteScores
@@ -37,9 +38,11 @@ def server_app(federation: Federation, observer: Observer, done: Callable[[Outco
 
 
 def run_federation(grid: Grid, federation: Federation, observer: Observer) -> Outcome:
-    """Gather the sites, run the rounds that are left, let the sites score the best model."""
+    """Gather the sites, run the rounds that are left (of pretraining, then of classification), let the sites score the best model."""
     roster = Roster(grid, federation, observer)
     roster.gather()
+    if federation.settings.pretraining.rounds:
+        pretrain(roster, federation, observer)
     last = run_rounds(roster, federation, observer)
     best = federation.best(last)
     if federation.stop_requested():

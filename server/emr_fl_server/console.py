@@ -152,6 +152,15 @@ class RoundObserver:
             if key in entry["sets"]
         )
         loss = f"{entry['loss']:.3f}" if entry["loss"] is not None else "–"
+        if "masked_accuracy" in entry["validation"]:
+            filled = f"{100 * entry['validation']['masked_accuracy']:.1f}"
+            self._console.say(
+                f"pretraining {self._number:>2}/{self._rounds} loss {loss}  masked tokens filled in %: {filled}"
+                f"  ({self._durations[-1]:.1f} s, about {duration(left)} left)",
+                f"预训练第 {self._number:>2}/{self._rounds} 轮 损失 {loss}  填对的掩码标记 %：{filled}"
+                f"  （{self._durations[-1]:.1f} 秒，约剩 {duration(left)}）",
+            )
+            return
         mark = "*" if entry["best"] else " "
         self._console.say(
             f"round {self._number:>2}/{self._rounds}{mark} loss {loss}  macro-F1 %: {scores}"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ from emr_fl_shared.metrics import Decision
 from emr_fl_shared.model.encoder import label_row_parameters
 from emr_fl_shared.model.tensors import tensors_of
 from emr_fl_shared.payload import beside, pack_tensors
-from emr_fl_shared.wire import MOST, DescribeReply, EvaluateRequest, TrainReply, TrainRequest
+from emr_fl_shared.wire import MOST, DescribeReply, EvaluateRequest, Objective, TrainReply, TrainRequest
 
 Tensors = dict[str, NDArray[np.float32]]
 
@@ -80,7 +80,7 @@ class FederationState:
             )
             if reply.received is not None:
                 known.setdefault("received", {})[str(number - 1)] = reply.received.macro_f1
-        macro = float(scores.validation["macro_f1"])
+        macro = float(scores.validation[scores.best_by])
         better = macro > self.best_score
         losses = [(reply.loss, reply.examples) for reply in replies.values() if reply.loss is not None]
         entry = {
@@ -202,6 +202,9 @@ class Federation:
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         self.audit = Audit(self.folder / "audit" / "server.jsonl")
 
+    objective: ClassVar[Objective] = "classify"
+    """What sites are asked to train for."""
+
     # --- settings that the round loop reads -----------------------------------------------------------------------
 
     @property
@@ -288,11 +291,11 @@ class Federation:
 
     def start(self) -> FederationState:
         """The newest complete checkpoint of this folder, or round 0 with fresh weights."""
-        assert self.evaluator is not None and self.taxonomy is not None
+        assert self.taxonomy is not None
         checkpoint, self._found = self._found, None  # not kept: it holds a whole model
         checkpoint = checkpoint or latest_checkpoint(self.folder / "checkpoints")
         if checkpoint is None:
-            tensors = tensors_of(self.evaluator.encoder.model)
+            tensors = self.first()
             return FederationState(0, tensors, start_strategy(self.strategy(), tensors))
         if checkpoint.state["taxonomy"] != self.taxonomy.checksum:
             raise FederationError(
@@ -317,6 +320,11 @@ class Federation:
             )
         self._write_metrics(state)
         return replace(state, resumed_at=state.round, passed_over=checkpoint.warnings)
+
+    def first(self) -> Tensors:
+        """What the first round starts from."""
+        assert self.evaluator is not None
+        return tensors_of(self.evaluator.encoder.model)
 
     def save(self, state: FederationState) -> None:
         """Write the checkpoint of a complete round, atomically, then the lines of `metrics.jsonl`."""
@@ -401,6 +409,7 @@ class Federation:
             aggregation.weighting,
             self.audit,
             len(self.taxonomy.labels),
+            self.objective,
         )
 
     def _common(self, state: FederationState) -> dict[str, Any]:

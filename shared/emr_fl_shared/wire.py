@@ -25,6 +25,7 @@ MOST = 2**40
 Count = Annotated[int, Field(ge=0, le=MOST)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Objective = Literal["classify", "mlm"]
 LabelCounts = Annotated[list[Count], Field(max_length=10_000)]
 
 
@@ -76,6 +77,9 @@ class TrainRequest(Body):
     """Where it is set, the site's update is weighed by its effective label count, which the reply has to tell."""
     label_counts: LabelCounts | None = None
     """Training records of each label at all sites that told theirs, empty while none has; `None` where nobody asks."""
+    objective: Objective = "classify"
+    """`mlm`: the payload is a masked language model, to be trained on the texts alone as `pretraining` says."""
+    pretraining: dict[str, Any] | None = None
 
 
 class EvaluateRequest(Body):
@@ -103,6 +107,7 @@ class TrainReply(Body):
     """Site → coordinator, with the update (difference to the received model) as payload."""
 
     kind: Literal["trained"] = "trained"
+    objective: Objective = "classify"
     site: Name
     round: Annotated[int, Field(ge=1)]
     examples: Annotated[int, Field(ge=1, le=2**40)]

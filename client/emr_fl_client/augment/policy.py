@@ -84,6 +84,11 @@ class RuleAugmenter:
         self.rejected: Counter[str] = Counter()
         self.changed = 0
 
+    @property
+    def weight(self) -> float:
+        """The sum of the operators' shares: what the rules weigh beside operators that need a model."""
+        return sum(self._weights)
+
     def augment(self, text: str, rng: random.Random) -> str:
         """A changed copy of `text` with the same meaning; the same generator state gives the same result."""
         if rng.random() >= self._probability:

@@ -44,6 +44,7 @@ class Receipt:
 
     time: str
     kind: str
+    objective: str | None
     round: int | None
     fields: list[str]
     body_bytes: int
@@ -69,6 +70,7 @@ class Door:
     def check(self, request: TrainRequest) -> None:
         """Refuse, before any work, what could not leave afterwards. Raises `PolicyError`."""
         self._check_round(request.round)
+        self._check_objective(request.objective)
         if request.controls:
             self._check_controls()
         if request.effective_beta is not None and not self._policy.share_label_counts:
@@ -93,6 +95,22 @@ class Door:
                 where="policy.max_rounds",
                 got=str(number),
                 expected=f"<= {self._policy.max_rounds}",
+            )
+
+    def _check_objective(self, objective: str) -> None:
+        if objective == "mlm" and not self._policy.share_language_model:
+            raise PolicyError(
+                tr(
+                    "the server asks for a masked language model of the texts, which the site's policy keeps in",
+                    "服务器要求用文本训练掩码语言模型，而本机构策略不允许其更新外传",
+                ),
+                where="policy.share_language_model",
+                got="false",
+                expected="true",
+                do=tr(
+                    "set policy.share_language_model, or agree with the server on pretraining.rounds = 0",
+                    "请设置 policy.share_language_model，或与服务器商定 pretraining.rounds = 0",
+                ),
             )
 
     def _check_controls(self) -> None:
@@ -124,6 +142,7 @@ class Door:
         that model.
         """
         self._check_round(body.round)
+        self._check_objective(body.objective)
         if any(name.startswith(beside(CONTROL, "")) for name in shapes):
             self._check_controls()
         try:
@@ -188,6 +207,7 @@ class Door:
             Receipt(
                 time=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
                 kind=str(given["kind"]),
+                objective=given.get("objective"),
                 round=given.get("round"),
                 fields=sorted(given),
                 body_bytes=len(text.encode()),

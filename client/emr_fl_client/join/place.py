@@ -7,6 +7,7 @@ from pathlib import Path
 
 from emr_fl_client.own_key import own_key
 from emr_fl_client.own_labels import site_mapping
+from emr_fl_client.own_models import check_folders
 from emr_fl_shared.config.loading import load_site_settings
 from emr_fl_shared.config.settings import LOCAL_LABELS_FILE, SiteSettings
 from emr_fl_shared.errors import StorageError
@@ -55,6 +56,7 @@ class Places:
     def open(self) -> Place:
         """Read the kit and the settings. Raises `PolicyError`, `DataError` or `SettingsError`."""
         kit, path, settings = self._read()
+        check_folders(settings.rewriting, where="rewriting")
         mapping = site_mapping(settings, public_key=load_node_public_key(kit.public_key.encode()))
         state = (self.state or path.parent / "state").absolute()
         try:

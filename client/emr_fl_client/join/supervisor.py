@@ -43,6 +43,7 @@ SILENT_SECONDS = 45.0
 are shorter than the server waits for a site that is gone (Flower's 60 s and `asking.ABSENCE_SECONDS`)."""
 NODE_PROGRAM = "from flwr.supernode.cli.flower_supernode import flower_supernode; flower_supernode()"
 WORKER_CRASHES = 5
+MODELS = ("without-model", "rewritten")
 RECORDS = ("reading", "from-cache", "preparing", "not-cached", "splitting")
 """What a site says about its records (`RecordStore`)."""
 
@@ -283,6 +284,8 @@ class Join:
             self._say(f"{tr('this task could not be done', '本次任务未能完成')}: {event.get('reason')}")
         elif doing in RECORDS:
             self._say(about_records(event))
+        elif doing in MODELS:
+            self._say(about_models(event))
         elif doing == "sending-again":
             self._say(tr("the update is there already; sending it again", "更新已经算好；重新发送"))
         elif doing == "sending":
@@ -353,6 +356,21 @@ def about_records(event: dict[str, Any]) -> str:
                 f"split: {placed} patients placed, {known} keep their side; {aside} records on neither side",
                 f"划分：新分配 {placed} 名患者，{known} 名保持原侧；{aside} 条记录两侧均不使用",
             )
+
+
+def about_models(event: dict[str, Any]) -> str:
+    """A line for what models did to the training texts; counts only."""
+    operator = event["operator"]
+    if event["doing"] == "without-model":
+        return tr(
+            f"augmentation {operator}: no trained model here; its share goes to the rules",
+            f"数据增强 {operator}：本机构没有训练好的模型；其份额归规则操作",
+        )
+    rejected = ", ".join(f"{reason} {count}" for reason, count in sorted(event["rejected"].items())) or "0"
+    return tr(
+        f"augmentation {operator}: {event['changed']} texts rewritten; rejected: {rejected}",
+        f"数据增强 {operator}：改写 {event['changed']} 条文本；拒绝：{rejected}",
+    )
 
 
 def rejoin_pause(last: float, lived: float) -> float:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from emr_fl_client.adversarial import AdversarialSchedule, AdversarialSettings, ConsistencySettings
+from emr_fl_client.augment.rewriter import Rewriter, Rewriters
 from emr_fl_client.dataset.batch import make_batch
 from emr_fl_client.dataset.buckets import bucketed_batches
 from emr_fl_client.dataset.sampling import balanced_weights, draw_epoch
@@ -95,6 +96,7 @@ def train_round(
     seed: int = 0,
     progress_callback: Progress | None = None,
     augment: Augment | None = None,
+    rewriters: Rewriters | None = None,
     noise: Augment | None = None,
 ) -> TrainResult:
     """Train `encoder.model` in place on `texts` with labels `y` (bool [n, K]).
@@ -111,6 +113,7 @@ def train_round(
         round_number: 1 … `rounds`; only the learning rate and the seeds depend on it.
         progress_callback: called as (step, steps, mean loss since the last call).
         augment: text and generator → text; its output is tokenised anew, unchanged texts are tokenised once.
+        rewriters: takes its share of the texts that `augment` would have been asked about, in batches.
         noise: makes the noised copies of the texts drawn (after augmentation); asked only if `consistency` has a weight.
 
     Raises:
@@ -127,7 +130,7 @@ def train_round(
     model = encoder.model
     device = next(model.parameters()).device
     precision = choose_precision(settings.precision, device, encoder.parameters)
-    draws = _Draws(seed, round_number, device)
+    draws = Draws(seed, round_number, device)
     mask = None if label_mask is None else torch.from_numpy(np.asarray(label_mask, dtype=np.bool_)).to(device)
     schedule = AdversarialSchedule(settings.adversarial, settings.consistency)
     pad_token_id = int(encoder.tokenizer.pad_token_id)
@@ -159,7 +162,7 @@ def train_round(
                 if weights is not None
                 else np.arange(len(texts), dtype=np.int64)
             )
-            drawn, changed = _tokenised(encoder, texts, token_ids, rows, settings, augment, draws.python)
+            drawn, changed = _tokenised(encoder, texts, token_ids, rows, settings, augment, rewriters, draws)
             augmented += len(changed)
             noised = _noised(encoder, texts, rows, changed, settings.consistency, noise, draws.noise)
             for positions in bucketed_batches([len(ids) for ids in drawn], settings.batch_size, draws.numpy):
@@ -210,19 +213,35 @@ def _tokenised(
     rows: NDArray[np.int64],
     settings: TrainingSettings,
     augment: Augment | None,
-    generator: random.Random,
+    rewriters: Rewriters | None,
+    draws: Draws,
 ) -> tuple[list[list[int]], dict[int, str]]:
     """Token ids of the epoch's records, after augmentation, and the texts that it changed, by position in `rows`."""
     drawn = [token_ids[row] for row in rows]
-    if augment is None or settings.augment_probability <= 0.0:
+    if (augment is None and rewriters is None) or settings.augment_probability <= 0.0:
         return drawn, {}
+    generator = draws.python
     changed: dict[int, str] = {}
+    waiting: dict[Rewriter, list[int]] = {}
     for position, row in enumerate(rows):
         if generator.random() < settings.augment_probability:
+            if rewriters is not None and (rewriter := rewriters.draw(draws.rewriting)) is not None:
+                waiting.setdefault(rewriter, []).append(position)
+                continue
+            if augment is None:
+                continue
             original = texts[int(row)]
             text = augment(original, generator)
             if text != original:
                 changed[position] = text
+    for rewriter, positions in waiting.items():
+        originals = [texts[int(rows[position])] for position in positions]
+        rewritten = rewriter.rewrite(originals, draws.rewriting)
+        changed |= {
+            position: text
+            for position, original, text in zip(positions, originals, rewritten, strict=True)
+            if text != original
+        }
     for position, ids in zip(
         changed, encode(encoder.tokenizer, list(changed.values()), encoder.max_length), strict=True
     ):
@@ -281,13 +300,14 @@ class _MaskedRows:
             parameter[self._rows] = rows
 
 
-class _Draws:
+class Draws:
     """Generators of one round, each with its own seed derived from (seed, round, purpose)."""
 
     def __init__(self, seed: int, round_number: int, device: torch.device) -> None:
         self._root = f"{seed}/{round_number}"
         self.numpy = np.random.default_rng(self.seed_of("batches"))
         self.python = random.Random(self.seed_of("augmentation"))
+        self.rewriting = random.Random(self.seed_of("rewriting"))
         self.mixup = np.random.default_rng(self.seed_of("mixup"))
         self.noise = random.Random(self.seed_of("noise"))
         self.torch = torch.Generator(device=device)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emr_fl_client.own_labels import site_mapping
+from emr_fl_client.own_models import check_folders
 from emr_fl_shared.config import Settings
 from emr_fl_shared.config.settings import TINY
 from emr_fl_shared.deidentify.roster import read_roster
@@ -128,8 +129,8 @@ def check_labels(settings: Settings) -> None:
 
 
 def check_sources(settings: Settings) -> None:
-    """Raises `SettingsError` or `DataError` for a set or a file that is not there, and for a staff roster that can't be
-    used; as `read_mapping` for a site's own mapping of labels."""
+    """Raises `SettingsError` or `DataError` for a set or a file that is not there, and for a staff roster or a
+    model folder that can't be used; as `read_mapping` for a site's own mapping of labels."""
     from emr_fl_server.evaluation.held_out import standard_path
 
     standard_path(settings)
@@ -154,9 +155,10 @@ def check_sources(settings: Settings) -> None:
                     "请检查路径；它相对于设置文件所在目录",
                 ),
             )
-    for site in settings.sites.values():
+    for name, site in settings.sites.items():
         if site.roster:
             read_roster(Path(site.roster))
+        check_folders(site.rewriting, where=f"sites.{name}.rewriting")
         site_mapping(site)
 
 

@@ -33,6 +33,8 @@ class RoundScores:
     decision: Decision
     validation: dict[str, Any]
     sets: dict[str, dict[str, Any]]
+    best_by: str = "macro_f1"
+    """The figure of `validation` that tells the best round."""
 
 
 @dataclass

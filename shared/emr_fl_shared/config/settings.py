@@ -140,8 +140,19 @@ class Loss(Section):
         return self
 
 
-OPERATORS = ("synonyms", "colloquial", "eda", "placeholders", "character_noise", "fields", "punctuation")
-"""The operators of `[training.augmentation]`, each with a share of its own name."""
+OPERATORS = (
+    "synonyms",
+    "colloquial",
+    "eda",
+    "placeholders",
+    "character_noise",
+    "fields",
+    "punctuation",
+    "pivot",
+)
+"""The rule operators of `[training.augmentation]`, each with a share of its own name."""
+REWRITERS = ("mlm", "back_translation")
+"""Those that rewrite with a model, off by default; a note meets one of them or the rules."""
 
 
 class Augmentation(Section):
@@ -155,14 +166,26 @@ class Augmentation(Section):
     character_noise: Annotated[float, Field(ge=0.0)] | None = None
     fields: Annotated[float, Field(ge=0.0)] | None = None
     punctuation: Annotated[float, Field(ge=0.0)] | None = None
+    pivot: Annotated[float, Field(ge=0.0)] | None = None
+    mlm: Annotated[float, Field(ge=0.0)] = 0.0
+    back_translation: Annotated[float, Field(ge=0.0)] = 0.0
+    mlm_pick: Literal["top", "sample"] = "top"
+    """Which of the model's words replaces the one that was there: its first, or one drawn from its best."""
+    bleu: Share = 0.75
+    """A back-translated sentence counts only where its BLEU against the original is above this."""
 
     def shares(self) -> dict[str, float]:
-        """The shares that are set; operators that are left out keep their default share."""
+        """The shares of rule operators that are set; operators that are left out keep their default share."""
         return {name: getattr(self, name) for name in OPERATORS if getattr(self, name) is not None}
+
+    def rewriter_shares(self) -> dict[str, float]:
+        """The shares above 0 of the operators that need a model, on the same scale."""
+        return {name: getattr(self, name) for name in REWRITERS if getattr(self, name) > 0.0}
 
     @model_validator(mode="after")
     def _something_to_do(self) -> Augmentation:
-        if self.enabled and self.probability > 0 and all(getattr(self, name) == 0.0 for name in OPERATORS):
+        nothing = all(getattr(self, name) == 0.0 for name in (*OPERATORS, *REWRITERS))
+        if self.enabled and self.probability > 0 and nothing:
             raise ValueError(
                 tr(
                     "all shares are 0: there is nothing to draw from; enabled = false switches augmentation off",
@@ -192,6 +215,12 @@ _METHOD_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 }
 """What a method takes where a key is left out: as published, but for radii and FreeLB's `steps` and `top_loss`."""
 
+_COSTS: Mapping[str, Mapping[str, Any]] = {
+    "fast": {"every": 3},
+    "robust": {"top_loss": 0.9},
+}
+"""FreeLB's presets by cost: `fast` at most 1.25 × a plain step, `robust` at most 2 × (docs/results.md)."""
+
 _PAPER: Mapping[str, Any] = {
     "steps": 5,
     "step_size": 1e-3,
@@ -218,8 +247,8 @@ _METHODS_WITH: Mapping[str, tuple[str, ...]] = {
 
 class Adversarial(Section):
     method: Literal["none", "fgsm", "pgd", "freelb", "vat", "smart"] = "freelb"
-    preset: Literal["balanced", "paper"] = "balanced"
-    """Where keys that are left out come from: the method's own defaults, or the paper's absolute values."""
+    preset: Literal["fast", "balanced", "robust", "paper"] = "balanced"
+    """Where keys that are left out come from: the method's own defaults, FreeLB made cheaper or stronger, or the paper's absolute values."""
     steps: Annotated[int, Field(ge=1, le=20)] = 2
     phases: Annotated[list[Steps], Field(max_length=20)] = Field(default_factory=list)
     """K of each of equal parts of the training (0: plain) in the place of `steps`."""
@@ -253,12 +282,21 @@ class Adversarial(Section):
         if given.get("preset") == "paper":
             named = {**_METHODS_WITH, "steps": ("pgd", "freelb")}
             filled |= {key: value for key, value in _PAPER.items() if method in named.get(key, (method,))}
+        elif method == "freelb" and isinstance(preset := given.get("preset"), str):
+            filled |= _COSTS.get(preset, {})
         return {**filled, **given}
 
     @model_validator(mode="after")
     def _of_this_method(self) -> Adversarial:
         if self.method == "none":
             return self
+        if self.preset in _COSTS and self.method != "freelb":
+            raise ValueError(
+                tr(
+                    f'the preset {self.preset} is for method = "freelb"',
+                    f'预设 {self.preset} 只用于 method = "freelb"',
+                )
+            )
         for key, methods in _METHODS_WITH.items():
             if getattr(self, key) is not None and self.method not in methods:
                 raise ValueError(
@@ -357,6 +395,16 @@ class Training(Section):
         return tuple(coupled)
 
 
+class Pretraining(Section):
+    """Rounds of masked language modelling over the sites' training texts before classification."""
+
+    rounds: Annotated[int, Field(ge=0, le=10_000)] = 0
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 1
+    learning_rate: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    mask: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
+    """Share of a text's tokens, by whole words, that the model has to fill in."""
+
+
 class FedProx(Section):
     mu: Annotated[float, Field(ge=0.0)] = 0.01
     """Weight of the proximal term; 0 is FedAvg."""
@@ -413,6 +461,8 @@ class Policy(Section):
     """Whether the numbers of training records of each label may leave; those below `smallest_count` leave as 0."""
     share_controls: bool = False
     """Whether the site's mean gradient may leave beside its update (SCAFFOLD)."""
+    share_language_model: bool = False
+    """Whether updates of a masked language model of the site's training texts may leave (`[pretraining]`)."""
     max_rounds: Annotated[int, Field(ge=1)] = 10_000
     deidentification_recall: Share = 0.95
     """Below this share of planted identifiers removed, the site does not train and writes no copy; 0 switches it off."""
@@ -500,6 +550,31 @@ class Deidentification(Section):
     """Their entities → kinds; empty: entities that are kinds themselves."""
 
 
+class Rewriting(Section):
+    """Folders of the site's own models that rewrite its training text; never from the network."""
+
+    masked_lm: Annotated[str, Field(min_length=1)] | None = None
+    """A …ForMaskedLM for `training.augmentation.mlm`; left out: the federation's warm-up, or the encoder's own folder."""
+    forward: Annotated[str, Field(min_length=1)] | None = None
+    backward: Annotated[str, Field(min_length=1)] | None = None
+    """MarianMT from Chinese into a language, and back, for `training.augmentation.back_translation`."""
+
+    @model_validator(mode="after")
+    def _there_and_back(self) -> Rewriting:
+        if (self.forward is None) != (self.backward is None):
+            raise ValueError(
+                tr(
+                    "forward and backward: back-translation needs both folders",
+                    "forward 与 backward：回译需要两个模型目录",
+                )
+            )
+        return self
+
+    def folders(self) -> dict[str, str]:
+        """Key → folder, of those that are set."""
+        return {name: path for name in type(self).model_fields if (path := getattr(self, name)) is not None}
+
+
 LOCAL_LABELS_FILE = "labels.local.toml"
 
 
@@ -522,6 +597,7 @@ class SiteSettings(Section):
     local_labels: Annotated[str, Field(min_length=1)] | None = None
     """The site's own signed mapping of codes and names to labels; in SITE.toml left out: `labels.local.toml` beside it, if there."""
     deidentification: Deidentification = Deidentification()
+    rewriting: Rewriting = Rewriting()
     policy: Policy = Policy()
 
     # As a validator of the whole section, so that a problem never shows the URL and the password in it.
@@ -582,6 +658,8 @@ class SiteSettings(Section):
         if given:
             located = {name: located_from(path, folder) for name, path in given.items()}
             update["deidentification"] = own.model_copy(update=located)
+        models = {name: located_from(path, folder) for name, path in self.rewriting.folders().items()}
+        update["rewriting"] = self.rewriting.model_copy(update=models)
         return self.model_copy(update=update)
 
 
@@ -637,6 +715,7 @@ class Settings(Section):
     federation: Federation = Federation()
     labels: Labels = Labels()
     model: Model = Model()
+    pretraining: Pretraining = Pretraining()
     training: Training = Training()
     aggregation: Aggregation = Aggregation()
     evaluation: Evaluation = Evaluation()
@@ -646,6 +725,23 @@ class Settings(Section):
     @model_validator(mode="after")
     def _site_names(self) -> Settings:
         check_site_names(self.sites)
+        return self
+
+    @model_validator(mode="after")
+    def _somebody_trains_the_masked_lm(self) -> Settings:
+        augmentation = self.training.augmentation
+        untrained = self.model.name == TINY and self.pretraining.rounds == 0
+        if augmentation.enabled and augmentation.mlm > 0.0 and untrained and self.sites:
+            without = [name for name, site in self.sites.items() if site.rewriting.masked_lm is None]
+            if without:
+                raise ValueError(
+                    tr(
+                        f"training.augmentation.mlm: tiny has no trained masked-language-modelling head, and there is none at {', '.join(sorted(without))}\n"
+                        "  → set pretraining.rounds, or sites.NAME.rewriting.masked_lm",
+                        f"training.augmentation.mlm：tiny 没有训练好的掩码语言模型头，{'、'.join(sorted(without))} 也没有\n"
+                        "  → 请设置 pretraining.rounds，或 sites.NAME.rewriting.masked_lm",
+                    )
+                )
         return self
 
     def sites_that_may_join(self) -> list[str]:
@@ -677,13 +773,21 @@ class Settings(Section):
                 "adversarial": adversarial,
             }
         )
+        pretraining = self.pretraining.model_copy(
+            update={"learning_rate": self.pretraining.learning_rate or (TINY_LEARNING_RATE if tiny else 5e-5)}
+        )
         adaptive = self.aggregation.adaptive
         if adaptive.beta1 is None:
             beta1 = 0.0 if self.aggregation.strategy == "fedadagrad" else 0.9
             adaptive = adaptive.model_copy(update={"beta1": beta1})
         aggregation = self.aggregation.model_copy(update={"adaptive": adaptive})
         return self.model_copy(
-            update={"federation": federation, "training": training, "aggregation": aggregation}
+            update={
+                "federation": federation,
+                "pretraining": pretraining,
+                "training": training,
+                "aggregation": aggregation,
+            }
         )
 
     def plain(self) -> Settings:

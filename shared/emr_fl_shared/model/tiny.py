@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from transformers import ModernBertForSequenceClassification
+    from transformers import ModernBertConfig, ModernBertForMaskedLM, ModernBertForSequenceClassification
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,49 @@ def build_tiny(
 
     The global random state of torch is left as it was.
     """
-    from transformers import ModernBertConfig, ModernBertForSequenceClassification
+    from transformers import ModernBertForSequenceClassification
 
-    shape = shape or TinyShape()
+    config = _config(
+        vocabulary_size,
+        pad_token_id,
+        max_length,
+        shape or TinyShape(),
+        problem_type="multi_label_classification",
+        id2label=dict(enumerate(names)),
+        label2id={name: index for index, name in enumerate(names)},
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = ModernBertForSequenceClassification(config)
+    # Every label starts at probability 1/K instead of 1/2 (the prior π of Lin et al., Focal Loss, ICCV 2017, §3.3), so
+    # that the first steps are not spent on saying no.
+    with torch.no_grad():
+        model.classifier.bias.fill_(-math.log(max(1, len(names) - 1)))
+    return model
+
+
+def build_tiny_masked_lm(
+    vocabulary_size: int,
+    pad_token_id: int,
+    *,
+    max_length: int,
+    seed: int,
+    shape: TinyShape | None = None,
+) -> ModernBertForMaskedLM:
+    """The same encoder as a `ModernBertForMaskedLM`; equal seeds give equal weights."""
+    from transformers import ModernBertForMaskedLM
+
+    config = _config(vocabulary_size, pad_token_id, max_length, shape or TinyShape())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return ModernBertForMaskedLM(config)
+
+
+def _config(
+    vocabulary_size: int, pad_token_id: int, max_length: int, shape: TinyShape, **head: Any
+) -> ModernBertConfig:
+    from transformers import ModernBertConfig
+
     settings: dict[str, Any] = dict(
         vocab_size=vocabulary_size,
         hidden_size=shape.hidden,
@@ -68,18 +108,8 @@ def build_tiny(
         eos_token_id=None,
         cls_token_id=None,
         sep_token_id=None,
-        problem_type="multi_label_classification",
-        id2label=dict(enumerate(names)),
-        label2id={name: index for index, name in enumerate(names)},
         # eager is the fastest form on a CPU at these lengths (tests/benchmarks/training_step.py)
         attn_implementation="eager",
+        **head,
     )
-    config = ModernBertConfig(**settings)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = ModernBertForSequenceClassification(config)
-    # Every label starts at probability 1/K instead of 1/2 (the prior π of Lin et al., Focal Loss, ICCV 2017, §3.3), so
-    # that the first steps are not spent on saying no.
-    with torch.no_grad():
-        model.classifier.bias.fill_(-math.log(max(1, len(names) - 1)))
-    return model
+    return ModernBertConfig(**settings)
