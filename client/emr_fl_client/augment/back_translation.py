@@ -26,6 +26,7 @@ from emr_fl_shared.errors import ModelError
 from emr_fl_shared.messages import tr
 from emr_fl_shared.model.encoder import find_source, loading, quiet_transformers
 from emr_fl_shared.text.edits import Edit
+from emr_fl_shared.text.normalise import normalise
 from emr_fl_shared.text.placeholders import PLACEHOLDER
 
 GATE = "BLEU"
@@ -169,8 +170,8 @@ def _sentences(text: str) -> list[tuple[int, int]]:
 
 
 def _chinese(translation: str) -> str:
-    """Without the mark that a model puts behind a sentence that had none."""
-    return translation.strip().rstrip("。.；;")
+    """As training texts are normalised, and without the mark that a model puts behind a sentence that had none."""
+    return normalise(translation).strip().rstrip("。.；;")
 
 
 def _bleu() -> Any:

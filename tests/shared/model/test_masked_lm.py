@@ -83,7 +83,9 @@ def test_tiny_is_the_encoder_of_classification_with_a_tied_head() -> None:
     before = {name: tensor.clone() for name, tensor in classifier.model.state_dict().items()}
     carry_over(classifier.model, masked.model)
     moved = {
-        name for name, tensor in classifier.model.state_dict().items() if not torch.equal(tensor, before[name])
+        name
+        for name, tensor in classifier.model.state_dict().items()
+        if not torch.equal(tensor, before[name])
     }
     kept = set(before) - moved
     assert any("tok_embeddings" in name for name in moved)
