@@ -24,6 +24,7 @@ from emr_fl_client.dataset.batch import Batch, make_batch
 from emr_fl_client.dataset.buckets import bucketed_batches, shuffled_batches
 from emr_fl_client.training.losses import MultiLabelLoss
 from emr_fl_client.training.step import OptimiserSettings, TrainingStep
+from emr_fl_shared.config.settings import Adversarial
 from emr_fl_shared.model.encoder import build_model
 from emr_fl_shared.model.precision import Precision, choose_precision
 
@@ -49,6 +50,12 @@ def method(name: str, **changes: object) -> AdversarialSettings:
     return AdversarialSettings(method=name, **changes)  # type: ignore[arg-type]
 
 
+def preset(name: str) -> dict[str, object]:
+    """What `training.adversarial.preset` stands for."""
+    chosen = Adversarial.model_validate({"preset": name})
+    return {key: getattr(chosen, key) for key in ("steps", "top_loss", "every", "radius")}
+
+
 PLAIN = AdversarialSettings()
 CONSISTENT = ConsistencySettings(weight=1.0)
 CONFIGURATIONS = [
@@ -65,6 +72,9 @@ CONFIGURATIONS = [
     Configuration("FreeLB K=3, top-loss half", method("freelb", steps=3, top_loss=0.5)),
     Configuration("FreeLB K=2, every second step", method("freelb", steps=2, every=2)),
     Configuration("FreeLB K=2, half, every second", method("freelb", steps=2, top_loss=0.5, every=2)),
+    Configuration("FreeLB preset fast", method("freelb", **preset("fast"))),
+    Configuration("FreeLB preset balanced", method("freelb", **preset("balanced"))),
+    Configuration("FreeLB preset robust", method("freelb", **preset("robust"))),
     Configuration("FreeLB K=2 in the second half", method("freelb", phases=(0, 2))),
     Configuration("FreeLB K=5, half clean (paper)", method("freelb", steps=5, weight=0.5)),
     Configuration("VAT K=1", method("vat", steps=1)),
@@ -114,7 +124,12 @@ def epoch_of(
     generator = torch.Generator().manual_seed(0)
     optimiser = OptimiserSettings(learning_rate=1e-3)
     runner = TrainingStep(
-        encoder.model, MultiLabelLoss(), optimiser, precision, generator, configuration.micro_batch
+        encoder.model,
+        MultiLabelLoss(),
+        optimiser,
+        precision,
+        generator,
+        micro_batch=configuration.micro_batch,
     )
     schedule = AdversarialSchedule(configuration.adversarial, configuration.consistency)
 
@@ -156,11 +171,16 @@ def main() -> None:
     )
     parser.add_argument("--notes", type=int, default=384)
     parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument(
+        "--only", default="", help="rows whose names hold this, beside what they are compared with"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     ids, y = notes(arguments.notes, np.random.default_rng(0))
-    runs = {c.name: epoch_of(c, ids, y) for c in CONFIGURATIONS}
+    shown = [c for c in CONFIGURATIONS if arguments.only in c.name]
+    needed = {c.name for c in shown} | {c.against for c in shown}
+    runs = {c.name: epoch_of(c, ids, y) for c in CONFIGURATIONS if c.name in needed}
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for turn in range(arguments.turns + 1):  # the first turn warms up
         for name, run in runs.items():
@@ -173,7 +193,7 @@ def main() -> None:
         f"\n{'configuration':32} {'ms a step':>9}  {'ratio':>5}  (smallest – largest of {arguments.turns} turns)"
         f"  {'cpu':>5}  (the same)"
     )
-    for configuration in CONFIGURATIONS:
+    for configuration in shown:
         own, base = seconds[configuration.name][1:], seconds[configuration.against][1:]
         step = 1000 * statistics.median(clock for clock, _ in own) / steps
         print(

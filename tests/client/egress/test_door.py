@@ -107,6 +107,29 @@ def test_the_policy_limits_rounds(tmp_path: Path, request_message: Message) -> N
         door.trained(request_message, reply(round=4), update(), SHAPES)
 
 
+def test_a_language_model_of_the_texts_leaves_only_where_the_policy_says_so(
+    tmp_path: Path, request_message: Message
+) -> None:
+    closed, receipts = Door("a", Policy(), tmp_path / "egress.jsonl"), tmp_path / "egress.jsonl"
+    asked = TrainRequest.model_validate(
+        {
+            **{name: {} for name in ("model", "training", "decision")},
+            **{"run": "r", "round": 1, "rounds": 1, "seed": 0, "taxonomy": "", "objective": "mlm"},
+        }
+    )
+    with pytest.raises(PolicyError, match=r"policy\.share_language_model"):
+        closed.check(asked)
+    with pytest.raises(PolicyError, match=r"policy\.share_language_model"):
+        closed.trained(request_message, reply(objective="mlm"), update(), SHAPES)
+    assert not receipts.exists()
+    opened = Door("a", Policy(share_language_model=True), receipts)
+    opened.check(asked)
+    opened.trained(request_message, reply(objective="mlm"), update(), SHAPES)
+    opened.trained(request_message, reply(), update(), SHAPES)
+    objectives = [json.loads(line)["objective"] for line in receipts.read_text().splitlines()]
+    assert objectives == ["mlm", "classify"]
+
+
 @pytest.mark.parametrize(("policy", "n"), [(Policy(smallest_count=10), 9), (Policy(share_scores=False), 500)])
 def test_scores_over_few_records_or_unwanted_stay(
     tmp_path: Path, request_message: Message, policy: Policy, n: int

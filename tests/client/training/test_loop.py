@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import torch
 
 from emr_fl_client.adversarial import AdversarialSettings, ConsistencySettings, known_methods
 from emr_fl_client.adversarial.plain import Plain
+from emr_fl_client.augment.rewriter import Rewriter, Rewriters
 from emr_fl_client.dataset.batch import Batch
 from emr_fl_client.dataset.sampling import balanced_weights
 from emr_fl_client.training.averaging import AveragingSettings
@@ -22,7 +24,58 @@ from emr_fl_client.training.step import OptimiserSettings
 from emr_fl_shared.errors import DataError, ModelError, SettingsError
 from emr_fl_shared.metrics import macro_f1
 from emr_fl_shared.model.encoder import Encoder, encode, predict_logits
+from emr_fl_shared.text.edits import Edit
 from training_site import CHAPTERS, FREELB, SETTINGS, encoder, same, site, weights
+
+
+class _Marking(Rewriter):
+    """Puts a word in front of every text that it gets."""
+
+    name = "marking"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[int] = []
+
+    def propose(self, texts: Sequence[str], rng: random.Random) -> list[list[Edit]]:
+        self.calls.append(len(texts))
+        return [[Edit(0, 0, "明显")] for _ in texts]
+
+
+def test_rewriters_take_their_share_in_one_batch_an_epoch() -> None:
+    texts, y = site(160)
+    settings = replace(SETTINGS, epochs=2, augment_probability=1.0)
+    asked: list[str] = []
+
+    def rules(text: str, _: random.Random) -> str:
+        asked.append(text)
+        return text
+
+    rewriter = _Marking()
+    result = train_round(
+        encoder(), texts, y, settings, augment=rules, rewriters=Rewriters(1.0, {rewriter: 0.5})
+    )
+    assert len(rewriter.calls) == 2
+    assert sum(rewriter.calls) + len(asked) == 2 * len(texts)
+    assert 70 < sum(rewriter.calls) < 145  # a third of 320
+    assert result.augmented == rewriter.changed == sum(rewriter.calls)
+    alone = _Marking()
+    train_round(encoder(), texts, y, settings, rewriters=Rewriters(0.0, {alone: 0.1}))
+    assert alone.calls == [len(texts)] * 2
+
+
+def test_without_rewriters_nothing_else_is_drawn() -> None:
+    texts, y = site(64)
+    settings = replace(SETTINGS, augment_probability=0.5)
+
+    def rules(text: str, rng: random.Random) -> str:
+        return text[1:] if rng.random() < 0.5 else text
+
+    plain, beside = encoder(), encoder()
+    train_round(plain, texts, y, settings, augment=rules)
+    train_round(beside, texts, y, settings, augment=rules, rewriters=Rewriters(1.0, {}))
+    assert same(weights(plain), weights(beside))
+
 
 EVERY_METHOD = [
     pytest.param(replace(SETTINGS, adversarial=AdversarialSettings(method=name)), id=name)

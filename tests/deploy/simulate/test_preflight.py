@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from emr_fl_deploy.simulate.preflight import check_labels
-from emr_fl_shared.config import settings_from
+from emr_fl_deploy.simulate.preflight import check_labels, check_sources
+from emr_fl_shared.config import load_settings, settings_from
 from emr_fl_shared.errors import SettingsError
 
 
@@ -24,3 +24,13 @@ def test_chapters_are_learned_with_a_label_set_that_has_them_only(tmp_path: Path
             check_labels(settings(taxonomy, 0.5))
         assert caught.value.exit_code == 2
     check_labels(settings("outpatient-50", 0.5))
+
+
+def test_a_missing_model_folder_of_a_site_is_said_before_anything_starts(hand_written: Path) -> None:
+    own = {"rewriting": {"forward": "models/zh-en", "backward": "models/en-zh"}}
+    given = load_settings(hand_written / "federation.toml", overrides={"sites": {"south": own}})
+    with pytest.raises(SettingsError) as caught:
+        check_sources(given.with_paths_from(hand_written))
+    assert caught.value.exit_code == 2
+    assert caught.value.where == "sites.south.rewriting.forward"
+    assert caught.value.got == str(hand_written / "models" / "zh-en")

@@ -35,6 +35,10 @@ def algorithm(**adversarial: object) -> AdversarialSettings:
             {"norm": "linf", "bregman": 1.0, "momentum": 0.99, "teacher_every": 1, "top_loss": 0.5},
         ),
         ({"phases": [0, 2]}, {"phases": (0, 2), "step_size": None}),
+        ({"preset": "fast"}, {"steps": 2, "top_loss": 0.5, "every": 3}),
+        ({"preset": "balanced"}, {"steps": 2, "top_loss": 0.5, "every": 1}),
+        ({"preset": "robust"}, {"steps": 2, "top_loss": 0.9, "every": 1}),
+        ({"preset": "robust", "top_loss": 1.0}, {"top_loss": 1.0}),
         # printed in the paper: K = 5, ε = 1e-5, step 1e-3, α = 0.5, as they are and not relative
         (
             {"preset": "paper"},
@@ -90,6 +94,7 @@ def test_the_methods_of_the_settings_are_those_of_the_registry() -> None:
         ({"phases": 3}, "a list"),
         ({"phases": [1] * 21}, "at most 20"),
         ({"preset": "magic"}, "preset"),
+        ({"method": "pgd", "preset": "fast"}, 'the preset fast is for method = "freelb"'),
         ({"method": "vat", "start": 0.0}, "> 0"),
         ({"method": "smart", "momentum": 1.0}, "< 1"),
         ({"method": ["vat"]}, "method"),
@@ -113,6 +118,7 @@ def test_what_has_no_meaning_is_refused(given, said: str) -> None:
         {"phases": 3},
         {"phases": [1] * 21},
         {"method": "smart", "momentum": 0.0},
+        {"method": "vat", "preset": "robust"},
     ],
     ids=str,
 )

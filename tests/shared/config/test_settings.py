@@ -190,6 +190,14 @@ def test_a_problem_names_where_the_value_came_from(tmp_path: Path) -> None:
         {"training": 5},
         {"training": {"loss": {"bce": 0, "focal": 0}}},
         {"training": {"augmentation": dict.fromkeys(OPERATORS, 0)}},
+        {"training": {"adversarial": {"method": "pgd", "preset": "fast"}}},
+        {"sites": {"a": {"source": "a.csv", "rewriting": {"forward": "zh-en"}}}},
+        {
+            "model": {"name": "tiny"},
+            "training": {"augmentation": {"mlm": 0.2}},
+            "sites": {"a": {"source": "a.csv"}},
+        },
+        {"pretraining": {"mask": 0}},
         {"model": {"name": ""}},
         {"model": {"name": 3}},
         {"federation": {"name": "x" * 65}},
@@ -206,6 +214,47 @@ def test_problems_in_chinese_are_chinese(tree: dict[str, object], monkeypatch: p
     text = str(caught.value)
     for english in ("Input", "should", " valid", "expected", "value", "must", "least", "most"):
         assert english not in text, text
+
+
+MLM = {"model": {"name": "tiny"}, "training": {"augmentation": {"mlm": 0.2}}}
+
+
+def test_tiny_fills_in_no_words_without_a_trained_head() -> None:
+    own = {"rewriting": {"masked_lm": "roberta"}}
+    sites = {"a": {"source": "a.csv", **own}, "b": {"source": "b.csv"}}
+    with pytest.raises(
+        SettingsError, match=r"training\.augmentation\.mlm: tiny has no trained .* at b\b"
+    ) as caught:
+        settings_from({**MLM, "sites": sites})
+    assert caught.value.exit_code == 2
+    for way in (
+        {"pretraining": {"rounds": 1}},
+        {"sites": {"a": sites["a"]}},
+        {"model": {"name": "hfl/rbt3"}},
+        {"training": {"augmentation": {"mlm": 0.2, "enabled": False}}},
+        {"sites": {}},
+    ):
+        settings_from({**MLM, "sites": sites, **way})
+
+
+def test_the_sites_own_models_are_taken_from_the_settings_folder(tmp_path: Path) -> None:
+    given = {"forward": "zh-en", "backward": str(tmp_path / "elsewhere" / "en-zh")}
+    moved = settings_from({"sites": {"a": {"source": "a.csv", "rewriting": given}}}).with_paths_from(tmp_path)
+    rewriting = moved.sites["a"].rewriting
+    assert rewriting.folders() == {
+        "forward": str(tmp_path / "zh-en"),
+        "backward": str(tmp_path / "elsewhere" / "en-zh"),
+    }
+    assert rewriting.masked_lm is None
+
+
+@pytest.mark.parametrize(("name", "expected"), [("tiny", 2e-3), ("hfl/rbt3", 5e-5)])
+def test_pretraining_is_off_and_its_rate_follows_the_model(name: str, expected: float) -> None:
+    resolved = settings_from({"model": {"name": name}}).resolved()
+    assert resolved.pretraining.rounds == 0
+    assert resolved.pretraining.learning_rate == expected
+    assert resolved.training.augmentation.rewriter_shares() == {}
+    assert settings_from(resolved.as_toml_dict()) == resolved
 
 
 def test_local_model_folders_are_taken_from_the_folder(tmp_path: Path) -> None:
