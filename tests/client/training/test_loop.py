@@ -39,7 +39,7 @@ class _Marking(Rewriter):
 
     def propose(self, texts: Sequence[str], rng: random.Random) -> list[list[Edit]]:
         self.calls.append(len(texts))
-        return [[Edit(0, 0, "明显")] for _ in texts]
+        return [[Edit(0, 0, "门口，")] for _ in texts]
 
 
 def test_rewriters_take_their_share_in_one_batch_an_epoch() -> None:
