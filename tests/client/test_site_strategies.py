@@ -52,7 +52,7 @@ def fresh(site: Site, tmp_path: Path) -> Site:
     """The same site with an empty folder for what it keeps from round to round; its records are prepared once."""
     site.data(TAXONOMY, TRAINING, 7)
     fresh = Site(site.name, site.settings, tmp_path / "state", site.key)
-    fresh._data, fresh._encoder = site._data, site._encoder
+    fresh._data, fresh._network = site._data, site._network
     return fresh
 
 
