@@ -147,7 +147,7 @@ def test_what_int8_lost_of_the_difference_is_sent_later_and_of_the_control_is_no
 ) -> None:
     fresh.train(request(1, controls=True, payload="int8"), down(model, 0.0))
     shapes = {name: array.shape for name, array in model.items()}
-    residual = unpack_tensors(fresh._residual_file(1).read_bytes(), shapes)
+    residual = unpack_tensors(fresh._residual_file(request(1)).read_bytes(), shapes)
     assert any(array.any() for array in residual.values())
     second = fresh.train(request(2, controls=True, payload="int8"), down(model, 0.0))
     fresh._residual_file(1).unlink()
