@@ -150,7 +150,7 @@ def test_what_int8_lost_of_the_difference_is_sent_later_and_of_the_control_is_no
     residual = unpack_tensors(fresh._residual_file(request(1)).read_bytes(), shapes)
     assert any(array.any() for array in residual.values())
     second = fresh.train(request(2, controls=True, payload="int8"), down(model, 0.0))
-    fresh._residual_file(1).unlink()
+    fresh._residual_file(request(1)).unlink()
     for path in fresh.state_folder.glob("kept-update.*"):
         path.unlink()
     without = fresh.train(request(2, controls=True, payload="int8"), down(model, 0.0))
