@@ -16,7 +16,7 @@ from emr_fl_shared.deidentify.wordlists import characters, findings, sections, w
 CHINESE = "一-鿿㐀-䶿"
 """The Chinese characters as a class of a regular expression, without its brackets."""
 
-BEFORE_NAMES = frozenset(
+_BEFORE_NAMES = frozenset(
     "爸妈经给致示告工公婆东弟妹让叫诉床号名@是系知访托陪由找请问据向与跟和及时者人子女妻夫父母弟妹兄姐儿孙友属伴员生师"
 )
 """Characters that often stand right before a name."""
@@ -169,6 +169,16 @@ class NameShape:
     def ends(text: str, end: int) -> bool:
         """Whether a name may end here: no Chinese character follows, or a word that follows names."""
         return end >= len(text) or not is_chinese(text[end]) or _FOLLOW.match(text, end) is not None
+
+    @staticmethod
+    def is_announced(text: str, start: int) -> bool:
+        """Whether a character that often stands right before a name stands before `start`."""
+        return text[start - 1 : start] in _BEFORE_NAMES
+
+    @classmethod
+    def begins(cls, text: str, start: int) -> bool:
+        """Whether a name may begin here: no Chinese character stands before it, or one that stands before names."""
+        return start == 0 or not is_chinese(text[start - 1]) or cls.is_announced(text, start)
 
     @staticmethod
     def is_named_after(text: str, end: int) -> bool:

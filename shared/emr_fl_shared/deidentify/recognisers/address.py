@@ -66,6 +66,9 @@ _HAS_BUILDING = re.compile(rf"{_ESTATE}[\dA-Za-z一二三四五六七八九十]"
 _HAS_VILLAGE = re.compile(
     r"[镇乡村屯庄寨街社办农林苏嘎](?:(?<=[镇乡村屯庄寨])|(?<=街)道|(?<=社)区|(?<=办)事处|(?<=[农林])场|(?<=苏)木|(?<=嘎)查)"
 )
+_HAS_CROSSING = re.compile(r"[与和](?<=[街道同路巷弄].)")
+_HAS_CORPS = re.compile(r"团(?<=兵团)|团(?=\d)")
+_HAS_COUNTY = re.compile(r"[县旗市区州](?=的?人|[,。;、 )\n返]|$)")
 _HAS_CUE = re.compile(
     r"[址居住籍户出生老来家搬迁](?:(?<=[址居住籍搬迁])|(?<=户)口|(?<=出)生|(?<=生)于|(?<=老)家|(?<=来)自|(?<=家)[在中])"
 )
@@ -123,10 +126,10 @@ class Address:
                 yield Span(match.start(), match.end(), "ADDRESS", 0.9)
             for match in self._long.finditer(text):
                 yield Span(match.start(), match.end(), "ADDRESS", 0.91)
-        for pattern in (_CROSSING, _CORPS):
-            for match in pattern.finditer(text):
+        for hint, pattern in ((_HAS_CROSSING, _CROSSING), (_HAS_CORPS, _CORPS)):
+            for match in pattern.finditer(text) if hint.search(text) else ():
                 yield Span(match.start(), match.end(), "ADDRESS", 0.9)
-        for match in _COUNTY_OF.finditer(text):
+        for match in _COUNTY_OF.finditer(text) if _HAS_COUNTY.search(text) else ():
             yield Span(*match.span(match.lastindex or 0), "ADDRESS", 0.85)
         for hint, pattern in ((_HAS_STREET, _STREET), (_HAS_BUILDING, _BUILDING), (_HAS_VILLAGE, _COUNTY)):
             for match in pattern.finditer(text) if hint.search(text) else ():

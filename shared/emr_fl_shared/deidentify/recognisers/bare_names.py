@@ -24,7 +24,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from emr_fl_shared.deidentify.name_shape import BEFORE_NAMES, CHINESE, ClinicalWords, is_chinese, name_shape
+from emr_fl_shared.deidentify.name_shape import CHINESE, ClinicalWords, name_shape
 from emr_fl_shared.deidentify.registry import register
 from emr_fl_shared.deidentify.spans import Span
 from emr_fl_shared.deidentify.wordlists import characters
@@ -192,7 +192,7 @@ class BareNames:
             start = match.start()
             surname = shape.surname(text, start)
             clear = surname == 2 or text[start] in shape.clear
-            left = start == 0 or not is_chinese(text[start - 1]) or text[start - 1] in BEFORE_NAMES
+            left = shape.begins(text, start)
             if not surname or not (clear or left):
                 continue
             for given in (2, 1) if clear or shape.is_common(text, start) else (2,):
@@ -241,10 +241,7 @@ class BareNames:
         shape = self._shape
         for match in _SPACED.finditer(text):
             value = match.group().replace(" ", "")
-            before = text[match.start() - 1 : match.start()]
-            bounded = (not is_chinese(before or " ") or before in BEFORE_NAMES) and shape.ends(
-                text, match.end()
-            )
+            bounded = shape.begins(text, match.start()) and shape.ends(text, match.end())
             surname = value[0] in shape.clear or (len(value) == 3 and value[0] in shape.ambiguous)
             word = shape.words_of(value).refuse(0, len(value))
             if bounded and surname and shape.is_given(value[1:]) and not word:
@@ -271,34 +268,30 @@ class BareNames:
 
     def _sounds(self, text: str, clinical: ClinicalWords) -> Iterator[Span]:
         """Characters that write the sounds of names of other peoples, between two boundaries."""
+        shape = self._shape
         for match in self._foreign_run.finditer(text):
             start, end = match.span()
-            while end - start > 3 and text[start] in BEFORE_NAMES and not _left_bounded(text, start):
+            while end - start > 3 and shape.is_announced(text, start + 1) and not shape.begins(text, start):
                 start += 1
             bounded = (
-                _left_bounded(text, start)
-                and self._shape.ends(text, end)
+                shape.begins(text, start)
+                and shape.ends(text, end)
                 and "·" not in (text[start - 1 : start], text[end : end + 1])
-                and not self._shape.is_named_after(text, end)
+                and not shape.is_named_after(text, end)
             )
             if bounded and end - start >= 4 and not any(clinical.begins(at) for at in range(start, end - 1)):
                 yield Span(start, end, "PATIENT_NAME", 0.65)
 
     def _called(self, text: str, clinical: ClinicalWords) -> Iterator[Span]:
         """A pet name, a surname alone, and a surname behind 老 or 小."""
-        for match in _CALLED.finditer(text):
+        for match in _CALLED.finditer(text) if "名" in text or "号" in text or "称" in text else ():
             yield Span(*match.span(1), "PATIENT_NAME", 0.85)
         for match in _TWICE.finditer(text):
             if not clinical.begins(match.start()):
                 yield Span(*match.span(), "PATIENT_NAME", 0.75)
-        for match in _SURNAME_ONLY.finditer(text):
+        for match in _SURNAME_ONLY.finditer(text) if "姓" in text else ():
             if self._shape.surname(text, match.start(1)):
                 yield Span(*match.span(1), "PATIENT_NAME", 0.85)
-        for match in _FAMILIAR.finditer(text):
+        for match in _FAMILIAR.finditer(text) if "老" in text or "小" in text else ():
             if self._shape.is_clear(text, match.start(1)) and not clinical.begins(match.start()):
                 yield Span(*match.span(), "PATIENT_NAME", 0.75)
-
-
-def _left_bounded(text: str, start: int) -> bool:
-    """Whether a mark or a character that stands before names is on the left."""
-    return start == 0 or not is_chinese(text[start - 1]) or text[start - 1] in BEFORE_NAMES

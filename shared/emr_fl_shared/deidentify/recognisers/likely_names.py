@@ -17,12 +17,14 @@ role tagging" (Chinese Journal of Computers 27(1), 2004), without the transition
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from functools import cached_property
+from itertools import accumulate
 
 import rjieba
 
-from emr_fl_shared.deidentify.name_shape import BEFORE_NAMES, is_chinese, name_shape
+from emr_fl_shared.deidentify.name_shape import is_chinese, name_shape
 from emr_fl_shared.deidentify.registry import register
 from emr_fl_shared.deidentify.spans import Span
 from emr_fl_shared.deidentify.wordlists import rows, words
@@ -40,7 +42,7 @@ _LEAST = {
 }
 _WORD_INSIDE = 2.0
 """So much more is asked of a name whose given characters are a word (孙红梅)."""
-_LOWEST = min(_LEAST.values())
+_LOWEST = {given: min(least for key, least in _LEAST.items() if key[0] == given) for given in (1, 2)}
 
 
 @register
@@ -82,25 +84,31 @@ class LikelyNames:
                 continue
             for end, given, score in self._names_at(text, start):
                 if (
-                    score < _LOWEST
-                    or clinical.refuse(start, end)
-                    or not general.leave(start, end - given, end)
+                    score >= _LOWEST[given]
+                    and not clinical.refuse(start, end)
+                    and general.leave(start, end - given, end)
+                    and self._is_enough(score, text, start, end, given, general)
+                    and not self._is_thing(text, start, end)
                 ):
-                    continue
-                telling_left = start == 0 or text[start - 1] in BEFORE_NAMES or general.bounded(start, -1)
-                telling_right = self._shape.ends(text, end) or general.bounded(end, 1)
-                least = _LEAST.get((given, telling_left, telling_right))
-                if least is None or score < least + _WORD_INSIDE * general.hold(end - given, end):
-                    continue
-                if self._drug.search(text, max(0, start - 1), end + 1) or self._shape.is_named_after(
-                    text, end
-                ):
-                    continue
-                if "-" in (text[start - 1 : start], text[end : end + 1]) or text[end - 1] in "氏征病症瘤炎":
-                    continue  # 见豪-乔小体
-                yield Span(start, end, "PATIENT_NAME", 0.6)
-                reached = end
-                break
+                    yield Span(start, end, "PATIENT_NAME", 0.6)
+                    reached = end
+                    break
+
+    def _is_enough(self, score: float, text: str, start: int, end: int, given: int, general: _Words) -> bool:
+        """Whether the score is as high as what stands on the two sides asks for."""
+        left = start == 0 or self._shape.is_announced(text, start) or general.bounded(start, -1)
+        right = self._shape.ends(text, end) or general.bounded(end, 1)
+        least = _LEAST.get((given, left, right))
+        return least is not None and score >= least + _WORD_INSIDE * general.hold(end - given, end)
+
+    def _is_thing(self, text: str, start: int, end: int) -> bool:
+        """Whether it is a part of a drug's name, or something is named after it (见豪-乔小体)."""
+        return (
+            self._drug.search(text, max(0, start - 1), end + 1) is not None
+            or self._shape.is_named_after(text, end)
+            or "-" in (text[start - 1 : start], text[end : end + 1])
+            or text[end - 1] in "氏征病症瘤炎"
+        )
 
     def _names_at(self, text: str, start: int) -> Iterator[tuple[int, int, float]]:
         """End, number of given characters and score of what may be a name at `start`, the longest first."""
@@ -125,29 +133,29 @@ class _Words:
         self._text = text
 
     @cached_property
-    def _at(self) -> list[tuple[int, int]]:
-        """Of each character where its word begins and ends."""
-        places: list[tuple[int, int]] = []
-        for word in rjieba.cut(self._text, False):
-            begin = len(places)
-            places += [(begin, begin + len(word))] * len(word)
-        return places
+    def _begins(self) -> list[int]:
+        """Where each word begins, and the end of the text."""
+        return [0, *accumulate(map(len, rjieba.cut(self._text, False)))]
+
+    def _at(self, place: int) -> tuple[int, int]:
+        """Where the word at `place` begins and ends."""
+        after = bisect_right(self._begins, place)
+        return self._begins[after - 1], self._begins[after]
 
     def leave(self, start: int, surname_end: int, end: int) -> bool:
         """Whether no word reaches over either end, or from the surname into the given name; the whole may be in the dictionary, as a name."""
-        at = self._at
-        begins, ends = at[start]
+        begins, ends = self._at(start)
         if (begins, ends) == (start, end):
             # Words of two characters that are marked as names there are mostly words (温馨, 祝贺).
             return end - start > 2 and rjieba.tag(self._text[start:end], False)[0][1].startswith("nr")
-        return begins == start and ends <= surname_end and at[end - 1][1] == end
+        return begins == start and ends <= surname_end and self._at(end - 1)[1] == end
 
     def hold(self, start: int, end: int) -> bool:
         """Whether this is one word of several characters."""
-        return end - start > 1 and self._at[start] == (start, end)
+        return end - start > 1 and self._at(start) == (start, end)
 
     def bounded(self, place: int, side: int) -> bool:
         """Whether a mark or a word of several characters stands on this side of `place`."""
         neighbour = place if side > 0 else place - 1
-        begins, ends = self._at[neighbour]
+        begins, ends = self._at(neighbour)
         return ends - begins > 1 or not is_chinese(self._text[neighbour])
