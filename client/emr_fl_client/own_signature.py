@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +14,7 @@ from emr_fl_shared.durable import write_durably
 from emr_fl_shared.errors import PolicyError
 from emr_fl_shared.kit.files import read_guarded
 from emr_fl_shared.kit.keys import load_node_key, load_node_public_key
+from emr_fl_shared.kit.signing import own_key_signed, sign_with_own_key
 from emr_fl_shared.messages import tr
 
 if TYPE_CHECKING:
@@ -44,34 +43,23 @@ class OwnDocument:
 
     def sign(self, path: Path, data: bytes, key_path: Path) -> None:
         """Write the signature over `data`, the bytes of `path`. Raises `PolicyError` for a key that others can read."""
-        from cryptography.hazmat.primitives import hashes
-        from cryptography.hazmat.primitives.asymmetric import ec
-
         key = load_node_key(read_guarded(key_path, private=True), where=str(key_path))
-        signature = key.sign(self.domain + data, ec.ECDSA(hashes.SHA384()))
-        write_durably(signature_path(path), [base64.b64encode(signature) + b"\n"])
+        signature = sign_with_own_key(key, self.domain, data)
+        write_durably(signature_path(path), [f"{signature}\n".encode()])
 
     def read_signed(self, path: Path, public_key: ec.EllipticCurvePublicKey | None = None) -> bytes:
         """Its bytes once the signature fits. Left out, `public_key` is that of `node.pub` beside it.
 
         Raises `PolicyError` (unsigned, altered, signed with another key) or `DataError` (missing).
         """
-        from cryptography.exceptions import InvalidSignature
-        from cryptography.hazmat.primitives import hashes
-        from cryptography.hazmat.primitives.asymmetric import ec
-
         data = self.read(path)
         if not signature_path(path).exists():
             raise PolicyError(
                 tr(f"the {self.en} is not signed", f"{self.zh}未签名"), where=str(path), do=self._sign_again()
             )
         key = public_key or _key_beside(path)
-        try:
-            signature = base64.b64decode(
-                read_guarded(signature_path(path), limit=_SIGNATURE_LIMIT).strip(), validate=True
-            )
-            key.verify(signature, self.domain + data, ec.ECDSA(hashes.SHA384()))
-        except (InvalidSignature, ValueError, binascii.Error):
+        signature = read_guarded(signature_path(path), limit=_SIGNATURE_LIMIT).strip()
+        if not own_key_signed(key, self.domain, data, signature):
             raise PolicyError(
                 tr(f"the site's signature does not fit the {self.en}", f"本机构签名与{self.zh}不符"),
                 where=str(path),
@@ -80,7 +68,7 @@ class OwnDocument:
                     "文件在签名后被改动，或由其他密钥签名",
                 ),
                 do=self._sign_again(),
-            ) from None
+            )
         return data
 
     def _sign_again(self) -> str:

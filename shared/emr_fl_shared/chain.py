@@ -14,8 +14,6 @@ day: compare with what the other side wrote down of the same messages (`sha256`)
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import errno
 import hashlib
@@ -27,14 +25,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from emr_fl_shared.durable import fsync_folder, storage_error, write_durably
 from emr_fl_shared.errors import DataError, PolicyError, StorageError
 from emr_fl_shared.kit.keys import fingerprint_of, openssh
-from emr_fl_shared.kit.signing import CHAIN_DOMAIN
+from emr_fl_shared.kit.signing import CHAIN_DOMAIN, own_key_signed, sign_with_own_key
 from emr_fl_shared.locks import in_turn
 from emr_fl_shared.messages import tr
 
@@ -43,7 +41,6 @@ NOTHING = "0" * 64
 TIME = "%Y-%m-%dT%H:%M:%S%z"
 Entry = dict[str, Any]
 _HEAD_LIMIT = 4096
-_ALGORITHM = ec.ECDSA(hashes.SHA384())
 
 
 def local_now() -> datetime:
@@ -60,7 +57,7 @@ class Signer:
 
     def sign(self, data: bytes) -> str:
         """Base64 of the signature in the chain's domain."""
-        return base64.b64encode(self._key.sign(CHAIN_DOMAIN + data, _ALGORITHM)).decode()
+        return sign_with_own_key(self._key, CHAIN_DOMAIN, data)
 
 
 @dataclass(frozen=True)
@@ -386,11 +383,9 @@ def _head_of(path: Path) -> tuple[Head, list[str]]:
     if not head.key:
         return head, wrong if signature else []
     key = _key(head.key)
-    try:
-        if key is None:
-            return head, wrong
-        key.verify(base64.b64decode(signature, validate=True), CHAIN_DOMAIN + head.signed_bytes(), _ALGORITHM)
-    except (InvalidSignature, ValueError, TypeError, binascii.Error):
+    if key is None:
+        return head, wrong
+    if not own_key_signed(key, CHAIN_DOMAIN, head.signed_bytes(), signature):
         return head, [tr("its head's signature does not fit", "日志头的签名不符")]
     return head, []
 

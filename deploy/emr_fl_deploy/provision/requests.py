@@ -7,16 +7,12 @@ fingerprint, and compare it by a way that the file did not take.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import Field
 
@@ -29,7 +25,7 @@ from emr_fl_shared.errors import PolicyError, UsageError
 from emr_fl_shared.kit.documents import SCHEMA, Document, Moment, Name, document_bytes, parse_document
 from emr_fl_shared.kit.files import read_guarded
 from emr_fl_shared.kit.keys import fingerprint_of, load_node_public_key, openssh
-from emr_fl_shared.kit.signing import REQUEST_DOMAIN
+from emr_fl_shared.kit.signing import REQUEST_DOMAIN, own_key_signed, sign_with_own_key
 from emr_fl_shared.messages import tr
 
 
@@ -46,10 +42,7 @@ class Request(Document):
 
     def signed_bytes(self) -> bytes:
         content = self.model_dump(mode="json", by_alias=True, exclude={"signature"})
-        return (
-            REQUEST_DOMAIN
-            + json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
-        )
+        return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +63,8 @@ def make_request(name: str, out: Path, *, now: datetime | None = None) -> str:
     key = new_node_key()
     public = openssh(key.public_key())
     request = Request(schema=SCHEMA, name=name, public_key=public, made_at=moment(now), signature="")
-    signature = key.sign(request.signed_bytes(), ec.ECDSA(hashes.SHA384()))
-    request = request.model_copy(update={"signature": base64.b64encode(signature).decode("ascii")})
+    signature = sign_with_own_key(key, REQUEST_DOMAIN, request.signed_bytes())
+    request = request.model_copy(update={"signature": signature})
     with made_whole(out) as folder:
         write_durably(folder / "node.key", [key_openssh(key)])
         write_durably(folder / "node.pub", [f"{public}\n".encode()])
@@ -90,12 +83,9 @@ def read_request(path: Path) -> CheckedRequest:
     )
     try:
         key = load_node_public_key(request.public_key.encode())
-        key.verify(
-            base64.b64decode(request.signature, validate=True),
-            request.signed_bytes(),
-            ec.ECDSA(hashes.SHA384()),
-        )
-    except (InvalidSignature, ValueError, binascii.Error):
+    except ValueError:
+        key = None
+    if key is None or not own_key_signed(key, REQUEST_DOMAIN, request.signed_bytes(), request.signature):
         raise PolicyError(
             tr("the request is not signed by the key that it names", "申请并非由其中的密钥签名"),
             where=str(path),
@@ -104,5 +94,5 @@ def read_request(path: Path) -> CheckedRequest:
                 "ask the site to send it again, or to make a new one with `emr-fl client request`",
                 "请机构重新发送，或用 `emr-fl client request` 重新生成",
             ),
-        ) from None
+        )
     return CheckedRequest(request.name, key, fingerprint_of(key))

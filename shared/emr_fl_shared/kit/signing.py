@@ -1,4 +1,4 @@
-"""Ed25519 signatures of the federation, each over a domain and the exact bytes of a file.
+"""Signatures, each over a domain and exact bytes: Ed25519 by the federation, ECDSA with SHA-384 by a node's or the server's own key.
 
 The domain keeps a signature from being used for something else: what was signed as a registry of sites can't be
 passed off as a kit or as an app bundle.
@@ -19,6 +19,7 @@ from emr_fl_shared.errors import PolicyError
 from emr_fl_shared.messages import tr
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 KIT_DOMAIN = b"emr-fl kit 1\n"
@@ -77,6 +78,30 @@ def parse_signatures(text: bytes) -> list[bytes]:
 def fitting_signatures(public_key: Ed25519PublicKey, domain: bytes, data: bytes, text: bytes) -> list[bytes]:
     """The signatures in a `.sig` file that fit `data`."""
     return [one for one in parse_signatures(text) if _fits(public_key, domain, data, one)]
+
+
+def sign_with_own_key(private_key: ec.EllipticCurvePrivateKey, domain: bytes, data: bytes) -> str:
+    """Base64 of the ECDSA signature (SHA-384) of `data` in `domain`."""
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    return base64.b64encode(private_key.sign(_in_domain(domain) + data, ec.ECDSA(hashes.SHA384()))).decode()
+
+
+def own_key_signed(
+    public_key: ec.EllipticCurvePublicKey, domain: bytes, data: bytes, signature: str | bytes
+) -> bool:
+    """Whether `signature` is what `sign_with_own_key` makes with the key; `False` as well for what is no signature at all."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    try:
+        raw = base64.b64decode(signature, validate=True)
+        public_key.verify(raw, _in_domain(domain) + data, ec.ECDSA(hashes.SHA384()))
+    except (InvalidSignature, ValueError, TypeError):
+        return False
+    return True
 
 
 def _fits(public_key: Ed25519PublicKey, domain: bytes, data: bytes, signature: bytes) -> bool:
