@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-from transformers.modeling_outputs import SequenceClassifierOutput
 
 from emr_fl_shared.model.word_vectors import WordVectorConfig, WordVectorModel
 
@@ -55,15 +54,8 @@ class BiLstmAttention(WordVectorModel):
         self.classifier = nn.Linear(config.units, int(config.num_labels or 0))
         self.post_init()
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        **_: Any,
-    ) -> SequenceClassifierOutput:
-        """Logits float [B, K] as `.logits`; `attention_mask` [B, L] is 1 on real tokens, which come first; left out: all are."""
-        embedded, mask = self.embedded(input_ids, attention_mask, inputs_embeds)
+    def features(self, embedded: Tensor, mask: Tensor) -> Tensor:
+        """The note as the attention sums it up, after dropout, [B, units]; the real tokens come first."""
         lengths = mask.sum(dim=1).clamp(min=1).cpu()
         packed = pack_padded_sequence(
             self.on_embeddings(embedded), lengths, batch_first=True, enforce_sorted=False
@@ -76,4 +68,5 @@ class BiLstmAttention(WordVectorModel):
         scores = self.attention(torch.tanh(states)).squeeze(2)
         weights = scores.masked_fill(mask == 0, torch.finfo(scores.dtype).min).softmax(dim=1)
         note = torch.tanh((weights[:, :, None] * states).sum(dim=1))
-        return SequenceClassifierOutput(logits=self.classifier(self.on_note(note)))
+        dropped: Tensor = self.on_note(note)
+        return dropped

@@ -23,7 +23,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers.modeling_outputs import SequenceClassifierOutput
 
 from emr_fl_shared.model.word_vectors import WordVectorConfig, WordVectorModel
 
@@ -56,15 +55,8 @@ class TextCnn(WordVectorModel):
         self.classifier = nn.Linear(config.filters * len(config.windows), int(config.num_labels or 0))
         self.post_init()
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        **_: Any,
-    ) -> SequenceClassifierOutput:
-        """Logits float [B, K] as `.logits`; `attention_mask` [B, L] is 1 on real tokens, left out: all are."""
-        embedded, mask = self.embedded(input_ids, attention_mask, inputs_embeds)
+    def features(self, embedded: Tensor, mask: Tensor) -> Tensor:
+        """The largest value of each feature map, after dropout, [B, windows · F]."""
         real = mask[:, :, None] > 0
         length = embedded.shape[1]
         pooled = []
@@ -74,5 +66,5 @@ class TextCnn(WordVectorModel):
             neighbours = torch.cat([padded[:, first : first + length] for first in range(window)], dim=2)
             maps = F.relu(convolution(neighbours))
             pooled.append(maps.masked_fill(~real, 0.0).amax(dim=1))
-        features = torch.cat(pooled, dim=1)
-        return SequenceClassifierOutput(logits=self.classifier(self.dropout(features)))
+        dropped: Tensor = self.dropout(torch.cat(pooled, dim=1))
+        return dropped

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 
 class WordVectorConfig(PretrainedConfig):  # type: ignore[misc]
@@ -62,6 +63,21 @@ class WordVectorModel(PreTrainedModel):  # type: ignore[misc]
         if attention_mask is None:
             attention_mask = torch.ones(vectors.shape[:2], dtype=torch.long, device=vectors.device)
         return vectors * attention_mask[:, :, None].to(vectors.dtype), attention_mask
+
+    def features(self, embedded: Tensor, mask: Tensor) -> Tensor:
+        """What `classifier` reads [B, F], from the embedded tokens [B, L, H] and the mask [B, L]."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        **_: Any,
+    ) -> SequenceClassifierOutput:
+        """Logits float [B, K] as `.logits`; `attention_mask` [B, L] is 1 on real tokens, left out: all are."""
+        embedded, mask = self.embedded(input_ids, attention_mask, inputs_embeds)
+        return SequenceClassifierOutput(logits=self.classifier(self.features(embedded, mask)))
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
