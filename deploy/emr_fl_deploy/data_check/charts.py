@@ -25,9 +25,7 @@ def labels_chart(bars: Sequence[Bar], label: Words, width: float) -> Drawing:
     drawing = Drawing(width, height, label, "chart")
     most = max(1, *(bar.count for bar in bars))
     y = linear(0, most, bottom, top)
-    for value in nice_ticks(0, most, 4):
-        drawing.line(left, y(value), right, y(value), class_="grid")
-        drawing.text(left - 8, y(value) + 4, f"{value:,.0f}", class_="tick end")
+    drawing.grid_across(y, nice_ticks(0, most, 4), left, right, words="{:,.0f}".format)
     step = (right - left) / len(bars)
     for number, bar in enumerate(bars):
         drawing.rect(

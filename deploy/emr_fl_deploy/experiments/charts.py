@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from emr_fl_server.report.charts import SMALL, is_wide
 from emr_fl_server.report.figures import Figure
 from emr_fl_server.report.svg import Drawing, Words, fitted_words, linear, nice_domain, nice_ticks, tip
+from emr_fl_server.report.svg import percent as as_percent
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,8 @@ def intervals_chart(
     ]
     low, high = nice_domain(values, 6 if wide else 4, ceiling=1.0 if percent else float("inf"))
     x = linear(low, high, left + 16, right)
-    for value in nice_ticks(low, high, 6 if wide else 4):
-        drawing.line(x(value), top, x(value), bottom, class_="grid")
-        drawing.text(x(value), bottom + 18, f"{100 * value if percent else value:g}", class_="tick middle")
+    words = as_percent if percent else "{:g}".format
+    drawing.grid_down(x, nice_ticks(low, high, 6 if wide else 4), top, bottom, words=words)
     for index, item in enumerate(rows):
         middle = top + row * index + (row / 2 if wide else row - 16)
         if item.reference:
@@ -56,14 +56,14 @@ def intervals_chart(
             )
         for figure in item.seeds:
             drawing.marker("ring", x(figure.amount), middle, 3.2, class_="mark m-ring s-validation")
-        words = item.name + f" · {item.mean.text}"
+        shown = item.name + f" · {item.mean.text}"
         drawing.marker(
             "circle",
             x(item.mean.amount),
             middle,
             5.4,
             class_="mark m-circle s-standard",
-            **tip(words, [item.mean]),
+            **tip(shown, [item.mean]),
         )
         drawing.figure(width - 8, middle + 4.5, item.mean, class_="value end")
     drawing.text(right, bottom + 40, heading, class_="label end")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from markupsafe import Markup
@@ -35,6 +35,11 @@ class Words:
         return Markup('<span class="en" lang="en">{}</span><span class="zh" lang="zh-CN">{}</span>').format(
             self.en, self.zh
         )
+
+
+def percent(value: float) -> str:
+    """A fraction as an axis shows it."""
+    return f"{100 * value:g}"
 
 
 def same(text: str) -> Words:
@@ -100,6 +105,36 @@ class Drawing:
         if len(points) > 1:
             path = "M" + "L".join(f"{number(x)} {number(y)}" for x, y in points)
             self.element("path", d=path, fill="none", **attributes)
+
+    def grid_down(
+        self,
+        x: Scale,
+        values: Iterable[float],
+        top: float,
+        bottom: float,
+        *,
+        below: float = 18.0,
+        words: Callable[[float], str] = percent,
+    ) -> None:
+        """A line of the grid from `top` to `bottom` at each value of the scale `x`, with the value `below` it."""
+        for value in values:
+            self.line(x(value), top, x(value), bottom, class_="grid")
+            self.text(x(value), bottom + below, words(value), class_="tick middle")
+
+    def grid_across(
+        self,
+        y: Scale,
+        values: Iterable[float],
+        left: float,
+        right: float,
+        *,
+        gap: float = 8.0,
+        words: Callable[[float], str] = percent,
+    ) -> None:
+        """A line of the grid from `left` to `right` at each value of the scale `y`, with the value `gap` before it."""
+        for value in values:
+            self.line(left, y(value), right, y(value), class_="grid")
+            self.text(left - gap, y(value) + 4, words(value), class_="tick end")
 
     def __html__(self) -> str:
         template = Markup(

@@ -54,7 +54,7 @@ def methods_chart(methods: Sequence[Method], label: Words, width: float) -> Draw
     ]
     low, high = nice_domain(values, 6 if wide else 4)
     x = linear(low, high, left + 30, right - 10)
-    _axis(drawing, x, low, high, top, bottom, 6 if wide else 4)
+    drawing.grid_down(x, nice_ticks(low, high, 6 if wide else 4), top, bottom)
     drawing.text(right, height - 4, Words("macro-F1, %", "macro-F1（%）"), class_="label end")
     for index, item in enumerate(methods):
         middle = top + row * index + (row / 2 if wide else row - 18)
@@ -97,7 +97,7 @@ def sites_chart(sites: Sequence[SiteGain], sets: Sequence[str], label: Words, wi
         top = head + (0.0 if wide else panel_height * index)
         bottom = top + row * len(sites)
         x = linear(low, high, left + 40, left + panel - 50)
-        _axis(drawing, x, low, high, top, bottom, 4)
+        drawing.grid_down(x, nice_ticks(low, high, 4), top, bottom)
         _panel_head(drawing, SERIES[key], left + (40 if wide else 8), top, x, sites[0].after[key])
         for line, site in enumerate(sites):
             middle = top + row * line + (row / 2 if wide else row - 11)
@@ -181,9 +181,3 @@ def _dumbbell(
             figure,
             class_=f"value {'end' if lower else 'start'}",
         )
-
-
-def _axis(drawing: Drawing, x: Scale, low: float, high: float, top: float, bottom: float, about: int) -> None:
-    for value in nice_ticks(low, high, about):
-        drawing.line(x(value), top, x(value), bottom, class_="grid")
-        drawing.text(x(value), bottom + 18, f"{100 * value:g}", class_="tick middle")

@@ -39,9 +39,7 @@ def groups_chart(
     low, high = nice_domain(values or [0.0, 1.0], 5)
     left, right, bottom = names, width - 62.0, height - 46
     x = linear(low, high, left, right)
-    for value in nice_ticks(low, high, 6 if is_wide(width) else 4):
-        drawing.line(x(value), 12, x(value), bottom, class_="grid")
-        drawing.text(x(value), bottom + 17, f"{100 * value:g}", class_="tick middle")
+    drawing.grid_down(x, nice_ticks(low, high, 6 if is_wide(width) else 4), 12, bottom, below=17.0)
     drawing.text(right, height - 6, Words("macro-F1, %", "macro-F1（%）"), class_="label end")
     drawing.text(width - 4, 14, "n", class_="label end")
     at = 0.0

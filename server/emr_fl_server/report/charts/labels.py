@@ -52,9 +52,7 @@ def labels_chart(dots: Sequence[Dot], means: Mapping[str, Figure], label: Words,
     low, high = (low / 1.25, high * 1.25) if high > low else (low / 3, high * 3)
     least, most = nice_domain([dot.score for dot in dots], 8)
     x, y = logarithmic(low, high, left, right), linear(least, most, bottom, top)
-    for value in nice_ticks(least, most, 8):
-        drawing.line(left, y(value), right, y(value), class_="grid")
-        drawing.text(left - 8, y(value) + 4, f"{100 * value:g}", class_="tick end")
+    drawing.grid_across(y, nice_ticks(least, most, 8), left, right)
     for support in log_ticks(low, high):
         drawing.line(x(support), bottom, x(support), bottom + 4, class_="axis")
         drawing.text(x(support), bottom + 19, f"{support:,}", class_="tick middle")

@@ -47,9 +47,7 @@ def noise_chart(kinds: Sequence[NoiseKind], clean: Figure, label: Words, width: 
         left, top = panel * (index % columns) + 30, tall * (index // columns) + 30
         right, bottom = panel * (index % columns + 1) - 12, top + tall - 56
         x, y = linear(0.0, strongest, left, right), linear(low, high, bottom, top)
-        for value in nice_ticks(low, high, 4):
-            drawing.line(left, y(value), right, y(value), class_="grid")
-            drawing.text(left - 6, y(value) + 4, f"{100 * value:g}", class_="tick end")
+        drawing.grid_across(y, nice_ticks(low, high, 4), left, right, gap=6.0)
         for strength in (0.0, *(point.strength.amount for point in kind.points)):
             drawing.text(x(strength), bottom + 16, f"{100 * strength:g}", class_="tick middle")
         drawing.line(left, bottom, right, bottom, class_="axis")

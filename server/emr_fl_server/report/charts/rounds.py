@@ -55,9 +55,7 @@ def rounds_chart(lines: Sequence[Line], best: int | None, label: Words, width: f
     first, last = min(number for number, _ in every), max(number for number, _ in every)
     x: Scale = linear(first, last, left + 10, right - 24) if last > first else (lambda _: (left + right) / 2)
     y = linear(low, high, bottom, top)
-    for value in nice_ticks(low, high, 8 if wide else 5):
-        drawing.line(left, y(value), right, y(value), class_="grid")
-        drawing.text(left - 8, y(value) + 4, f"{100 * value:g}", class_="tick end")
+    drawing.grid_across(y, nice_ticks(low, high, 8 if wide else 5), left, right)
     for number in round_ticks(first, last, 16 if wide else 8):
         drawing.text(x(number), bottom + 20, str(number), class_="tick middle")
     drawing.line(left, bottom, right, bottom, class_="axis")
