@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.main import get_command
 
+from emr_fl_deploy import options
 from emr_fl_deploy.data_check.command import register as register_data_check
 from emr_fl_deploy.experiments.command import register as register_experiments
 from emr_fl_deploy.operate.commands import register as register_operation
@@ -78,26 +79,16 @@ def _simulate(app: typer.Typer) -> None:
         )
     )
     def simulate(
-        config: Annotated[Path | None, typer.Option(help=tr("settings (TOML)", "设置文件 (TOML)"))] = None,
-        data: Annotated[
-            Path | None, typer.Option(help=tr("folder with federation.toml", "含 federation.toml 的目录"))
-        ] = None,
-        sites: Annotated[
-            int | None, typer.Option(help=tr("sites of the sample federation", "样例联邦的机构数"))
-        ] = None,
-        records: Annotated[
-            int | None,
-            typer.Option(help=tr("training records of the sample federation", "样例联邦的训练记录数")),
-        ] = None,
-        rounds: Annotated[int | None, typer.Option(help=tr("rounds", "轮数"))] = None,
+        config: Annotated[Path | None, options.settings_file()] = None,
+        data: Annotated[Path | None, options.data_folder()] = None,
+        sites: Annotated[int | None, options.sample_sites()] = None,
+        records: Annotated[int | None, options.sample_records()] = None,
+        rounds: Annotated[int | None, options.number_of_rounds()] = None,
         seed: Annotated[int | None, typer.Option(help=tr("seed of everything random", "随机种子"))] = None,
         out: Annotated[
             Path | None, typer.Option(help=tr("run folder (runs/NAME-TIME)", "运行目录 (runs/NAME-TIME)"))
         ] = None,
-        assign: Annotated[
-            list[str] | None,
-            typer.Option("--set", help=tr("override any setting: a.b=c", "覆盖任意设置：a.b=c")),
-        ] = None,
+        assign: Annotated[list[str] | None, options.assignments()] = None,
         resume: Annotated[
             bool,
             typer.Option(
@@ -115,9 +106,7 @@ def _simulate(app: typer.Typer) -> None:
             bool,
             typer.Option("--baselines/--no-baselines", help=tr("run the baselines beside", "同时运行基线")),
         ] = True,
-        gpus: Annotated[
-            float, typer.Option(help=tr("GPUs per site, fractions allowed", "每机构 GPU 数，可为小数"))
-        ] = 0.0,
+        gpus: Annotated[float, options.gpus_per_site()] = 0.0,
         cpus: Annotated[int, typer.Option(help=tr("CPU threads per site", "每机构 CPU 线程数"))] = 1,
     ) -> None:
         from emr_fl_deploy.simulate.command import Request, simulate

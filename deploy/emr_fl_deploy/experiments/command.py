@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from emr_fl_deploy import options
 from emr_fl_shared.messages import tr
 
 
@@ -65,15 +66,10 @@ def _run(experiment: typer.Typer) -> None:
                 )
             ),
         ] = None,
-        data: Annotated[
-            Path | None, typer.Option(help=tr("folder with federation.toml", "含 federation.toml 的目录"))
-        ] = None,
-        config: Annotated[Path | None, typer.Option(help=tr("settings (TOML)", "设置文件 (TOML)"))] = None,
-        assign: Annotated[
-            list[str] | None,
-            typer.Option("--set", help=tr("override any setting: a.b=c", "覆盖任意设置：a.b=c")),
-        ] = None,
-        rounds: Annotated[int | None, typer.Option(help=tr("rounds", "轮数"))] = None,
+        data: Annotated[Path | None, options.data_folder()] = None,
+        config: Annotated[Path | None, options.settings_file()] = None,
+        assign: Annotated[list[str] | None, options.assignments()] = None,
+        rounds: Annotated[int | None, options.number_of_rounds()] = None,
         only: Annotated[
             list[str] | None, typer.Option(help=tr("these configurations only", "只运行这些配置"))
         ] = None,
@@ -81,19 +77,12 @@ def _run(experiment: typer.Typer) -> None:
             int | None,
             typer.Option(help=tr("runs at a time (by cores and memory)", "同时运行数（按核数与内存）")),
         ] = None,
-        sites: Annotated[
-            int | None, typer.Option(help=tr("sites of the sample federation", "样例联邦的机构数"))
-        ] = None,
-        records: Annotated[
-            int | None,
-            typer.Option(help=tr("training records of the sample federation", "样例联邦的训练记录数")),
-        ] = None,
+        sites: Annotated[int | None, options.sample_sites()] = None,
+        records: Annotated[int | None, options.sample_records()] = None,
         bert: Annotated[
             str | None, typer.Option(help=tr("encoder of the BERT-base row", "BERT-base 一行的编码器"))
         ] = None,
-        gpus: Annotated[
-            float, typer.Option(help=tr("GPUs per site, fractions allowed", "每机构 GPU 数，可为小数"))
-        ] = 0.0,
+        gpus: Annotated[float, options.gpus_per_site()] = 0.0,
     ) -> None:
         from emr_fl_deploy.experiments.plan import Asked
 

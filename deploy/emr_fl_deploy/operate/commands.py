@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from emr_fl_deploy import options
 from emr_fl_shared.messages import tr
 
 
@@ -51,7 +52,7 @@ def _start(server: typer.Typer) -> None:
         )
     )
     def start(
-        config: Annotated[Path | None, typer.Option(help=tr("settings (TOML)", "设置文件 (TOML)"))] = None,
+        config: Annotated[Path | None, options.settings_file()] = None,
         kit: Annotated[
             Path | None, typer.Option(help=tr("the server's kit (kits/server)", "服务器套件 (kits/server)"))
         ] = None,
@@ -71,10 +72,7 @@ def _start(server: typer.Typer) -> None:
                 ),
             ),
         ] = False,
-        assign: Annotated[
-            list[str] | None,
-            typer.Option("--set", help=tr("override any setting: a.b=c", "覆盖任意设置：a.b=c")),
-        ] = None,
+        assign: Annotated[list[str] | None, options.assignments()] = None,
         host: Annotated[str, typer.Option(help=tr("address to listen on", "监听地址"))] = "0.0.0.0",
         port: Annotated[
             int | None, typer.Option(help=tr("port, if not the kit's", "端口（默认取自套件）"))
