@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from emr_fl_shared.config.settings import BILSTM_ATTENTION, BUILT_HERE, TEXTCNN, TINY
+from emr_fl_shared.model.labelled import label_settings
 from emr_fl_shared.model.tiny import TinyShape, build_tiny
 
 __all__ = ["BUILT_HERE", "build_here", "register_with_transformers"]
@@ -29,9 +30,7 @@ def build_here(
         vocab_size=size,
         pad_token_id=pad,
         max_position_embeddings=max_length,
-        problem_type="multi_label_classification",
-        id2label=dict(enumerate(labels)),
-        label2id={label: index for index, label in enumerate(labels)},
+        **label_settings(labels),
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -8,12 +8,13 @@ See docs/adr/0005-tiny.md for the figures.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from emr_fl_shared.model.labelled import label_settings, prior_bias
 
 if TYPE_CHECKING:
     from transformers import ModernBertForSequenceClassification
@@ -68,9 +69,7 @@ def build_tiny(
         eos_token_id=None,
         cls_token_id=None,
         sep_token_id=None,
-        problem_type="multi_label_classification",
-        id2label=dict(enumerate(names)),
-        label2id={name: index for index, name in enumerate(names)},
+        **label_settings(names),
         # eager is the fastest form on a CPU at these lengths (tests/benchmarks/training_step.py)
         attn_implementation="eager",
     )
@@ -78,8 +77,6 @@ def build_tiny(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = ModernBertForSequenceClassification(config)
-    # Every label starts at probability 1/K instead of 1/2 (the prior π of Lin et al., Focal Loss, ICCV 2017, §3.3), so
-    # that the first steps are not spent on saying no.
     with torch.no_grad():
-        model.classifier.bias.fill_(-math.log(max(1, len(names) - 1)))
+        model.classifier.bias.fill_(prior_bias(len(names)))
     return model

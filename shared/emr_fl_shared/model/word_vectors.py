@@ -6,13 +6,14 @@ They are transformers' models, so that whatever holds for an encoder holds for t
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
+
+from emr_fl_shared.model.labelled import prior_bias
 
 
 class WordVectorConfig(PretrainedConfig):  # type: ignore[misc]
@@ -90,5 +91,4 @@ class WordVectorModel(PreTrainedModel):  # type: ignore[misc]
         elif isinstance(module, nn.Linear | nn.LSTM):
             module.reset_parameters()
         if module is self.classifier:
-            # as `tiny`: every label starts at probability 1/K
-            self.classifier.bias.fill_(-math.log(max(1, int(self.config.num_labels) - 1)))
+            self.classifier.bias.fill_(prior_bias(int(self.config.num_labels)))
