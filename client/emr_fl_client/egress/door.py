@@ -203,25 +203,26 @@ class Door:
         text = pack(body)
         given = body.model_dump(exclude_none=True)
         kind = str(given["kind"])
-        digest = hashlib.sha256(text.encode() + (update or b"")).hexdigest()
+        payload = update or b""
+        body_bytes = len(text.encode())
+        digest = hashlib.sha256(text.encode() + payload).hexdigest()
         run, round_asked = _asked(request)
         number = given.get("round", round_asked)
-        size = len(text.encode()) + (len(update) if update else 0)
         check_fields(kind, given)
         if kind != "failed":
             self._check_switch()
             now = self._clock()
             check_kind(self._policy, kind)
             check_time(self._policy, now)
-            check_bytes(self._policy, self._usage(), now, run, number, size, digest)
+            check_bytes(self._policy, self._usage(), now, run, number, body_bytes + len(payload), digest)
         entry = self._write(
             kind,
             {
                 "run": run,
                 "round": number,
                 "fields": sorted(given),
-                "body_bytes": len(text.encode()),
-                "payload_bytes": len(update) if update else 0,
+                "body_bytes": body_bytes,
+                "payload_bytes": len(payload),
                 "payload_format": given.get("payload"),
                 "tensors": 0,
                 "sha256": digest,
