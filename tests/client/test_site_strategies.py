@@ -12,7 +12,7 @@ import pytest
 from conftest import write_notes
 from emr_fl_client.dataset.sampling import effective_count
 from emr_fl_client.site import Site, Trained
-from emr_fl_shared.config.settings import Policy, SiteSettings, Training
+from emr_fl_shared.config.settings import Policy, SiteSettings
 from emr_fl_shared.errors import FederationError
 from emr_fl_shared.labels import column_taxonomy
 from emr_fl_shared.metrics import Decision
@@ -20,18 +20,10 @@ from emr_fl_shared.model.encoder import build_model
 from emr_fl_shared.model.tensors import tensors_of
 from emr_fl_shared.payload import CONTROL, beside, pack_tensors, unpack_tensors
 from emr_fl_shared.wire import TrainRequest
+from quick_training import QUICK_TRAINING
 
 TAXONOMY = column_taxonomy(["呼吸", "消化", "神经", "nobody"])
-TRAINING = Training.model_validate(
-    {
-        "epochs": 1,
-        "learning_rate": 2e-3,
-        "batch_size": 16,
-        "augmentation": {"enabled": False},
-        "adversarial": {"method": "none"},
-        "precision": "fp32",
-    }
-)
+TRAINING = QUICK_TRAINING
 Arrays = dict[str, np.ndarray[Any, np.dtype[Any]]]
 
 

@@ -36,18 +36,10 @@ from emr_fl_shared.wire import (
     unpack,
     unpack_reply,
 )
+from quick_training import QUICK_TRAINING
 
 TAXONOMY = column_taxonomy(["呼吸", "消化", "神经"])
-TRAINING = Training.model_validate(
-    {
-        "epochs": 1,
-        "learning_rate": 2e-3,
-        "batch_size": 16,
-        "augmentation": {"enabled": False},
-        "adversarial": {"method": "none"},
-        "precision": "fp32",
-    }
-).model_dump(mode="json")
+TRAINING = QUICK_TRAINING.model_dump(mode="json")
 SIGNER = signer_of(b"k" * 32)
 
 

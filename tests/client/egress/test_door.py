@@ -25,6 +25,7 @@ from emr_fl_shared.wire import (
     TrainRequest,
     unpack,
 )
+from train_reply import train_reply
 
 SHAPES = {"w": (2, 3), "b": (3,)}
 
@@ -43,25 +44,6 @@ def flower_identity() -> None:
     TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
 
 
-def reply(**changes: object) -> TrainReply:
-    fields: dict[str, object] = {
-        "site": "a",
-        "round": 1,
-        "examples": 10,
-        "validation_examples": 9,
-        "steps": 3,
-        "seconds": 1.23456,
-        "loss": 0.123456789,
-        "received": SiteScores(n=9, macro_f1=0.123456, micro_f1=0.5),
-        "single_label": False,
-        "payload": "fp32",
-        "device": "cpu",
-        "precision": "fp32",
-        "peak_rss_mb": 1.0,
-    }
-    return TrainReply.model_validate({**fields, **changes})
-
-
 def update(**changes: np.ndarray) -> bytes:
     tensors = {"w": np.ones((2, 3), np.float32), "b": np.ones(3, np.float32)}
     return pack_tensors({**tensors, **changes}).data
@@ -69,7 +51,7 @@ def update(**changes: np.ndarray) -> bytes:
 
 def test_an_update_leaves_with_rounded_scores_and_a_receipt(tmp_path: Path, request_message: Message) -> None:
     door = Door("a", Policy(), tmp_path / "egress.jsonl")
-    message = door.trained(request_message, reply(), update(), SHAPES)
+    message = door.trained(request_message, train_reply(), update(), SHAPES)
     body, payload = from_records(message.content)
     sent = unpack(body, TrainReply)
     assert payload == update()
@@ -96,15 +78,15 @@ def test_anything_but_an_update_of_the_received_model_is_refused(
     assert callable(data)
     door = Door("a", Policy(), tmp_path / "egress.jsonl")
     with pytest.raises(PolicyError, match="does not match"):
-        door.trained(request_message, reply(), data(), SHAPES)
+        door.trained(request_message, train_reply(), data(), SHAPES)
     assert not (tmp_path / "egress.jsonl").exists()
 
 
 def test_the_policy_limits_rounds(tmp_path: Path, request_message: Message) -> None:
     door = Door("a", Policy(max_rounds=3), tmp_path / "egress.jsonl")
-    door.trained(request_message, reply(round=3), update(), SHAPES)
+    door.trained(request_message, train_reply(round=3), update(), SHAPES)
     with pytest.raises(PolicyError, match=r"policy\.max_rounds"):
-        door.trained(request_message, reply(round=4), update(), SHAPES)
+        door.trained(request_message, train_reply(round=4), update(), SHAPES)
 
 
 @pytest.mark.parametrize(("policy", "n"), [(Policy(smallest_count=10), 9), (Policy(share_scores=False), 500)])
@@ -130,7 +112,7 @@ def test_label_counts_leave_where_the_policy_says_so(
     tmp_path: Path, request_message: Message, policy: Policy, sent: tuple[list[int] | None, float | None]
 ) -> None:
     door = Door("a", policy, tmp_path / "r")
-    body = reply(label_counts=[5, 4, 0, 12], effective_labels=9.5)
+    body = train_reply(label_counts=[5, 4, 0, 12], effective_labels=9.5)
     out = unpack(from_records(door.trained(request_message, body, update(), SHAPES).content)[0], TrainReply)
     assert (out.label_counts, out.effective_labels) == sent
     (receipt,) = [json.loads(line) for line in (tmp_path / "r").read_text().splitlines()]
@@ -153,10 +135,10 @@ def with_control(**changes: np.ndarray) -> bytes:
 def test_a_control_variate_leaves_only_by_policy(tmp_path: Path, request_message: Message) -> None:
     closed = Door("a", Policy(), tmp_path / "closed")
     with pytest.raises(PolicyError, match="mean gradient") as caught:
-        closed.trained(request_message, reply(), with_control(), CONTROLLED)
+        closed.trained(request_message, train_reply(), with_control(), CONTROLLED)
     assert caught.value.where == "policy.share_controls" and not (tmp_path / "closed").exists()
     door = Door("a", Policy(share_controls=True), tmp_path / "open")
-    message = door.trained(request_message, reply(), with_control(), CONTROLLED)
+    message = door.trained(request_message, train_reply(), with_control(), CONTROLLED)
     assert from_records(message.content)[1] == with_control()
     (receipt,) = [json.loads(line) for line in (tmp_path / "open").read_text().splitlines()]
     assert receipt["tensors"] == 4 and receipt["payload_bytes"] == len(with_control())
@@ -181,9 +163,9 @@ def test_a_control_variate_of_another_form_is_refused(
     assert callable(data)
     door = Door("a", Policy(share_controls=True), tmp_path / "r")
     with pytest.raises(PolicyError, match="does not match"):
-        door.trained(request_message, reply(), data(), CONTROLLED)
+        door.trained(request_message, train_reply(), data(), CONTROLLED)
     with pytest.raises(PolicyError, match="does not match"):
-        door.trained(request_message, reply(), with_control(), SHAPES)
+        door.trained(request_message, train_reply(), with_control(), SHAPES)
     assert not (tmp_path / "r").exists()
 
 
@@ -278,4 +260,4 @@ def test_no_path_and_no_header_of_the_site_leaves(
 def test_nothing_leaves_without_a_receipt(tmp_path: Path, request_message: Message) -> None:
     (tmp_path / "r").mkdir()  # a folder stands where the receipts should be written
     with pytest.raises(StorageError, match="nothing was sent"):
-        Door("a", Policy(), tmp_path / "r").trained(request_message, reply(), update(), SHAPES)
+        Door("a", Policy(), tmp_path / "r").trained(request_message, train_reply(), update(), SHAPES)

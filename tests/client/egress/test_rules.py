@@ -38,6 +38,7 @@ from emr_fl_shared.wire import (
     pack,
     unpack,
 )
+from train_reply import train_reply
 
 MONDAY = datetime(2026, 11, 23, 12, 0).astimezone()
 SHAPES = {"encoder.w": (2, 3), "classifier.b": (3,)}
@@ -73,19 +74,6 @@ def training(**changes: Any) -> TrainRequest:
 def evaluation(**changes: Any) -> EvaluateRequest:
     fields: dict[str, Any] = {"run": "r", "round": 1, "seed": 0, "taxonomy": "", "model": {}}
     return EvaluateRequest.model_validate({**fields, "training": {}, "decision": {}, **changes})
-
-
-def reply(**changes: Any) -> TrainReply:
-    fields: dict[str, Any] = {"site": "a", "round": 1, "examples": 10, "validation_examples": 9, "steps": 3}
-    fields |= {"seconds": 1.0, "loss": 0.123456, "received": SiteScores(n=9, macro_f1=0.123456, micro_f1=0.5)}
-    fields |= {
-        "single_label": False,
-        "payload": "fp32",
-        "device": "cpu",
-        "precision": "fp32",
-        "peak_rss_mb": 1.0,
-    }
-    return TrainReply.model_validate({**fields, **changes})
 
 
 def update(value: float = 1.0) -> bytes:
@@ -162,7 +150,7 @@ def test_a_request_has_to_bring_the_protection_that_is_demanded(
 
 def test_no_figure_and_no_label_leaves_a_site_that_demands_differential_privacy(tmp_path: Path) -> None:
     one = door(tmp_path, require_dp=True)
-    body = sent(one.trained(asked(), reply(), update(), SHAPES))
+    body = sent(one.trained(asked(), train_reply(), update(), SHAPES))
     assert (body.loss, body.received) == (None, None)
     described = DescribeReply(site="a", labels=["x"], emr_fl="0", python="3", torch="2")
     answer = one.describe(asked(), described, {"x": 99})
@@ -216,9 +204,9 @@ def test_weekdays(day: int) -> None:
 
 
 def test_tensors_that_no_pattern_names_stay(tmp_path: Path) -> None:
-    door(tmp_path, tensors=["encoder.*", "classifier.?"]).trained(asked(), reply(), update(), SHAPES)
+    door(tmp_path, tensors=["encoder.*", "classifier.?"]).trained(asked(), train_reply(), update(), SHAPES)
     with pytest.raises(PolicyError) as caught:
-        door(tmp_path, tensors=["encoder.*"]).trained(asked(), reply(), update(), SHAPES)
+        door(tmp_path, tensors=["encoder.*"]).trained(asked(), train_reply(), update(), SHAPES)
     assert (caught.value.where, caught.value.got) == ("policy.tensors", "classifier.b")
     assert kinds(tmp_path) == ["trained"]
 
@@ -237,27 +225,27 @@ def test_figures_leave_by_name_and_rounded(
     tmp_path: Path, metrics: dict[str, int], loss: float | None, received: SiteScores | None
 ) -> None:
     one = door(tmp_path, metrics=metrics)
-    body = sent(one.trained(asked(), reply(), update(), SHAPES))
+    body = sent(one.trained(asked(), train_reply(), update(), SHAPES))
     assert (body.loss, body.received) == (loss, received)
-    answer = one.evaluated(asked(), EvaluateReply(site="a", round=1, scores=reply().received))
+    answer = one.evaluated(asked(), EvaluateReply(site="a", round=1, scores=train_reply().received))
     assert unpack(from_records(answer.content)[0], EvaluateReply).scores == received
 
 
 def test_small_counts_stay(tmp_path: Path) -> None:
     one = door(tmp_path, smallest_count=10)
-    assert sent(one.trained(asked(), reply(examples=10), update(), SHAPES)).validation_examples == 0
+    assert sent(one.trained(asked(), train_reply(examples=10), update(), SHAPES)).validation_examples == 0
     with pytest.raises(PolicyError) as caught:
-        one.trained(asked(), reply(examples=9), update(), SHAPES)
+        one.trained(asked(), train_reply(examples=9), update(), SHAPES)
     assert caught.value.where == "policy.smallest_count"
 
 
 def test_an_update_above_the_norm_stays(tmp_path: Path) -> None:
     norm = 9**0.5  # nine elements of 1
-    door(tmp_path, max_update_norm=norm).trained(asked(), reply(), update(), SHAPES, scale=0.25)
+    door(tmp_path, max_update_norm=norm).trained(asked(), train_reply(), update(), SHAPES, scale=0.25)
     (entry,) = read_chain(tmp_path / "egress.jsonl").entries
     assert (entry["norm"], entry["scaled"]) == (3.0, 0.25)
     with pytest.raises(PolicyError) as caught:
-        door(tmp_path, max_update_norm=norm * 0.999).trained(asked(), reply(), update(), SHAPES)
+        door(tmp_path, max_update_norm=norm * 0.999).trained(asked(), train_reply(), update(), SHAPES)
     assert caught.value.where == "policy.max_update_norm"
     with pytest.raises(PolicyError):
         check_norm(Policy(max_update_norm=1.0), float("nan"))
@@ -267,20 +255,20 @@ def test_bytes_of_a_round(tmp_path: Path) -> None:
     clock = Clock()
     size = sum(read(tmp_path / "probe", clock))
     one = door(tmp_path, clock, max_bytes_per_round=size + 10)
-    first = one.trained(asked(), reply(), update(), SHAPES)
+    first = one.trained(asked(), train_reply(), update(), SHAPES)
     again = one.trained(
-        asked(), reply(), update(), SHAPES
+        asked(), train_reply(), update(), SHAPES
     )  # the same bytes, asked for again: no more is known
     assert from_records(first.content) == from_records(again.content)
     with pytest.raises(PolicyError) as caught:
-        one.trained(asked(), reply(), update(2.0), SHAPES)
+        one.trained(asked(), train_reply(), update(2.0), SHAPES)
     assert caught.value.where == "policy.max_bytes_per_round" and not isinstance(caught.value, NotNow)
-    one.trained(asked(number=2), reply(round=2), update(2.0), SHAPES)
+    one.trained(asked(number=2), train_reply(round=2), update(2.0), SHAPES)
 
 
 def read(folder: Path, clock: Clock) -> tuple[int, int]:
     """Bytes of body and payload of one update."""
-    door(folder, clock).trained(asked(), reply(), update(), SHAPES)
+    door(folder, clock).trained(asked(), train_reply(), update(), SHAPES)
     (entry,) = read_chain(folder / "egress.jsonl").entries
     return entry["body_bytes"], entry["payload_bytes"]
 
@@ -290,20 +278,22 @@ def test_bytes_of_a_day_are_counted_across_restarts_and_anew_after_midnight(tmp_
     size = sum(read(tmp_path / "probe", clock))
     rules = {"max_bytes_per_day": 2 * size + size // 2}
     for number in (1, 2):  # a new door each: the process was started anew
-        door(tmp_path, clock, **rules).trained(asked(number=number), reply(round=number), update(), SHAPES)
+        door(tmp_path, clock, **rules).trained(
+            asked(number=number), train_reply(round=number), update(), SHAPES
+        )
     clock.now = MONDAY.replace(hour=23, minute=59)
     with pytest.raises(NotNow) as caught:
-        door(tmp_path, clock, **rules).trained(asked(number=3), reply(round=3), update(), SHAPES)
+        door(tmp_path, clock, **rules).trained(asked(number=3), train_reply(round=3), update(), SHAPES)
     assert caught.value.where == "policy.max_bytes_per_day"
     clock.now = MONDAY.replace(day=24, hour=0, minute=0)
-    door(tmp_path, clock, **rules).trained(asked(number=3), reply(round=3), update(), SHAPES)
+    door(tmp_path, clock, **rules).trained(asked(number=3), train_reply(round=3), update(), SHAPES)
 
 
 def test_rounds_are_counted_by_the_site_not_by_the_number_it_is_told(tmp_path: Path) -> None:
     one = door(tmp_path, max_rounds=2)
     for question in ("q1", "q2", "q2"):
         one.check(training(), question)
-        one.trained(asked(), reply(), update(), SHAPES, question=question)
+        one.trained(asked(), train_reply(), update(), SHAPES, question=question)
     with pytest.raises(PolicyError) as caught:
         one.check(training(), "q3")
     assert caught.value.where == "policy.max_rounds"
@@ -317,7 +307,7 @@ def test_updates_are_counted_whatever_the_runs_are_called_until_a_policy_is_sign
     for number in (1, 2):
         one = door(tmp_path, max_updates=2)
         one.check(training(run=f"run {number}"), f"q{number}")
-        one.trained(asked(run=f"run {number}"), reply(), update(), SHAPES, question=f"q{number}")
+        one.trained(asked(run=f"run {number}"), train_reply(), update(), SHAPES, question=f"q{number}")
     with pytest.raises(PolicyError) as caught:
         door(tmp_path, max_updates=2).check(training(run="run 3"), "q3")
     assert caught.value.where == "policy.max_updates"
@@ -328,7 +318,7 @@ def test_a_question_that_is_long_over_is_not_answered_again(tmp_path: Path) -> N
     one = door(tmp_path)
     for number in range(1, 6):
         one.check(training(round=number), f"q{number}")
-        one.trained(asked(number=number), reply(round=number), update(), SHAPES, question=f"q{number}")
+        one.trained(asked(number=number), train_reply(round=number), update(), SHAPES, question=f"q{number}")
     for number in (3, 4, 5):  # a coordinator that goes back to its checkpoints
         one.check(training(round=number), f"q{number}")
     with pytest.raises(PolicyError, match="answered before"):
@@ -352,7 +342,7 @@ def test_replies_know_their_time_and_kind(tmp_path: Path, kind: str) -> None:
             return one.describe(asked(), DescribeReply(site="a", emr_fl="0", python="3", torch="2"), {})
         if kind == "evaluated":
             return one.evaluated(asked(), EvaluateReply(site="a", round=1))
-        return one.trained(asked(), reply(), update(), SHAPES)
+        return one.trained(asked(), train_reply(), update(), SHAPES)
 
     leave(door(tmp_path, messages=[kind], hours="11:00-13:00"))
     clock = Clock()
@@ -374,7 +364,7 @@ def test_while_the_switch_is_on_only_its_own_refusal_leaves(tmp_path: Path) -> N
     assert switch.stop() and not switch.stop()
     for attempt in (
         lambda: one.check(training()),
-        lambda: one.trained(asked(), reply(), update(), SHAPES),
+        lambda: one.trained(asked(), train_reply(), update(), SHAPES),
         lambda: one.evaluated(asked(), EvaluateReply(site="a", round=1)),
         lambda: one.watching(lambda _: None)({"step": 1, "steps": 9}),
     ):
@@ -384,7 +374,7 @@ def test_while_the_switch_is_on_only_its_own_refusal_leaves(tmp_path: Path) -> N
     assert (failure.cause, failure.reason) == ("policy", "the site has stopped everything that leaves")
     assert switch.resume() and not switch.resume()
     one.check(training())
-    one.trained(asked(), reply(), update(), SHAPES)
+    one.trained(asked(), train_reply(), update(), SHAPES)
     assert kinds(tmp_path) == ["failed", "trained"]
 
 
@@ -399,7 +389,7 @@ def test_a_switch_thrown_while_the_entry_was_written_holds_the_message_back(tmp_
     one = Door("a", Policy(), log, state=tmp_path, clock=late)
     one._log.append("began", {})
     with pytest.raises(PolicyError, match="stopped everything"):
-        one.trained(asked(), reply(), update(), SHAPES)
+        one.trained(asked(), train_reply(), update(), SHAPES)
     entries = read_chain(tmp_path / "egress.jsonl").entries
     assert [entry["kind"] for entry in entries] == ["began", "trained", "withheld"]
     assert entries[2]["of"] == 2 and Usage.of(entries).left == ()
@@ -421,7 +411,7 @@ def test_a_stopped_training_ends(tmp_path: Path) -> None:
 
 def test_an_entry_says_what_when_how_much_and_under_which_policy(tmp_path: Path) -> None:
     policy = {"version": 4}
-    door(tmp_path, **policy).trained(asked("demo", 3), reply(round=3), update(), SHAPES, question="q")
+    door(tmp_path, **policy).trained(asked("demo", 3), train_reply(round=3), update(), SHAPES, question="q")
     (entry,) = read_chain(tmp_path / "egress.jsonl").entries
     assert {
         name: entry[name] for name in ("kind", "run", "round", "tensors", "epsilon", "policy_version")
@@ -439,12 +429,12 @@ def test_an_entry_says_what_when_how_much_and_under_which_policy(tmp_path: Path)
 
 def test_nothing_leaves_once_the_log_was_tampered_with(tmp_path: Path) -> None:
     one = door(tmp_path)
-    one.trained(asked(), reply(), update(), SHAPES)
+    one.trained(asked(), train_reply(), update(), SHAPES)
     log = tmp_path / "egress.jsonl"
     log.write_bytes(log.read_bytes().replace(b'"round": 1', b'"round": 7'))
     for attempt in (
         lambda: one.check(training()),
-        lambda: one.trained(asked(), reply(), update(), SHAPES),
+        lambda: one.trained(asked(), train_reply(), update(), SHAPES),
         lambda: one.failed(asked(), ValueError()),
     ):
         with pytest.raises(PolicyError, match="not as it was written"):
